@@ -1,0 +1,42 @@
+"""Luthier fine-tunes pretrained models until they meet written requirements, proves it, serves them, watches them,
+notices when they degrade, repairs them safely, and reports every step with evidence."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.loop import Project, open
+    from luthier.stages.monitor import Monitor
+    from luthier.types import Decision, Estimate, Finding, Promise, Record, Run, Version
+
+__version__ = "0.1.0"
+__all__ = [
+    "Decision",
+    "Estimate",
+    "Finding",
+    "Monitor",
+    "Project",
+    "Promise",
+    "Record",
+    "Run",
+    "Version",
+    "open",
+]
+
+_HOMES = {
+    "Project": "luthier.loop",
+    "open": "luthier.loop",
+    "Monitor": "luthier.stages.monitor",
+} | dict.fromkeys(("Decision", "Estimate", "Finding", "Promise", "Record", "Run", "Version"), "luthier.types")
+
+
+def __getattr__(name: str) -> Any:  # PEP 562: a public name is imported when it is first asked for
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'luthier' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""`luthier demo`: the whole loop on real text."""

@@ -1,0 +1,57 @@
+"""Shared, slow things, made once a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from luthier.demo import assets
+from luthier.types import Record
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real data sets; a test that wants one skips where they are absent."""
+    folder = Path(os.environ.get("LUTHIER_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}: set LUTHIER_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real all-MiniLM-L6-v2."""
+    return assets.minilm()
+
+
+@pytest.fixture(scope="session")
+def tweets() -> list[Record]:
+    return assets.sentiment("tweets")
+
+
+@pytest.fixture(scope="session")
+def films() -> list[Record]:
+    return assets.sentiment("films")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tweets: list[Record]) -> Path:
+    """A two-layer BERT with random weights and a real WordPiece tokenizer: trains in a second."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train_from_iterator([record.input for record in tweets[:800]], vocab_size=800, show_progress=False)
+    tokenizer.save_model(str(folder))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=128).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=800, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=128,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
