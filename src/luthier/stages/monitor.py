@@ -1,0 +1,303 @@
+"""Answers and late labels in; states of every time bucket and findings of every check out.
+
+Needs neither torch nor our server: whoever has predictions as numpy arrays can watch them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from luthier import codec
+from luthier.errors import StateError
+from luthier.names import get
+from luthier.options import MonitorOptions
+from luthier.types import Columns, Estimate, Finding, Promise, utc_now
+
+__all__ = ["Monitor", "as_columns"]
+
+_WAITING = 1_000_000  # answers whose label may still come, kept for `label`
+_BUCKETS = 100_000  # buckets of event time kept; the oldest go first
+_SLICES = 100  # values of one tag that are watched on their own
+_SUMMARIES = {"answer": ("confidence",), "label": ("loss",)}
+
+
+class Monitor:
+    """Watches one model against the reference of its good days.
+
+    `reference`: columns (see `luthier.types.Columns`) of held-out records that the model was accepted on: at least
+    `loss` for the risk checks, `confidence` and `embedding` for the label-free ones. A check whose columns are
+    missing says so in its finding and never alarms.
+
+    >>> rng = np.random.default_rng(0)
+    >>> good = {"loss": (rng.random(2000) < 0.1).astype(float)}
+    >>> monitor = Monitor(good, checks=("risk.v1",))
+    >>> monitor.observe("label", {"loss": (rng.random(500) < 0.1).astype(float)})[0].alarm
+    False
+    >>> monitor.observe("label", {"loss": (rng.random(500) < 0.3).astype(float)})[0].alarm
+    True
+    """
+
+    def __init__(
+        self,
+        reference: Mapping[str, Any],
+        *,
+        options: MonitorOptions | None = None,
+        checks: Sequence[Any] = (),
+        subject: str = "model",
+    ) -> None:
+        self.options = options or MonitorOptions()
+        self.subject = subject
+        self._reference = as_columns(**reference)
+        self._checks = [_made(check, self.options) for check in (checks or self.options.checks)]
+        self._started: dict[tuple[str, str], Any] = {}
+        self._memory: dict[tuple[str, str], dict[str, Any]] = {}
+        self._latest: dict[tuple[str, str], Finding] = {}
+        self._buckets: dict[str, dict[str, Any]] = {}
+        self._waiting: OrderedDict[str, Any] = OrderedDict()
+        self.unknown_labels = 0
+
+    def answer(self, ids: Sequence[str], *, at: Any = None, **arrays: Any) -> list[Finding]:
+        """Answers as they are given; see `as_columns` for `arrays`. Their labels may come later by id."""
+        columns = as_columns(**arrays)
+        if len(ids) != _rows(columns):
+            raise StateError(f"{len(ids)} ids for {_rows(columns)} answers: give one id an answer")
+        moments = _moments(at, len(ids))
+        for index, identifier in enumerate(ids):
+            self._waiting[identifier] = ({name: array[index] for name, array in columns.items()}, moments[index])
+        while len(self._waiting) > _WAITING:
+            self._waiting.popitem(last=False)
+        return self.observe("answer", columns, at=moments)
+
+    def label(self, ids: Sequence[str], target: Any = None, *, loss: Any = None) -> list[Finding]:
+        """Late labels for answers given before; `loss` (n,) in [0, 1], else 1 where `predicted` is not `target`.
+
+        Ids that were never answered, or are labelled already, are passed over and counted in `unknown_labels`.
+        """
+        values = [loss, target][loss is None]
+        if values is None or len(values) != len(ids):
+            raise StateError(f"{len(ids)} ids need as many targets (or losses), not {0 if values is None else len(values)}")
+        self.unknown_labels += sum(name not in self._waiting for name in ids)
+        known = [(i, self._waiting.pop(name)) for i, name in enumerate(ids) if name in self._waiting]
+        if not known:
+            return self.findings()
+        columns = {name: np.array([row[name] for _, (row, _) in known]) for name in known[0][1][0]}
+        given = np.asarray(values)[[i for i, _ in known]]
+        if loss is None:
+            if "predicted" not in columns:
+                raise StateError("labels by target need the answers' `predicted`; or give `loss`")
+            columns["target"] = given
+            columns["loss"] = (columns["predicted"] != given).astype(np.float64)
+        else:
+            columns["loss"] = np.asarray(given, dtype=np.float64)
+        return self.observe("label", columns, at=np.array([moment for _, (_, moment) in known]))
+
+    def observe(self, when: str, columns: Columns, *, at: Any = None) -> list[Finding]:
+        """Fold one window: `when` "answer" as answers arrive, "label" as targets become known.
+
+        `at`: event times, one a row (datetime, ISO text, numpy datetime64 or Unix seconds); now where None.
+        Returns the newest finding of every check and slice that reads such windows.
+        """
+        if when not in _SUMMARIES:
+            raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
+        n = _rows(columns)
+        if n == 0:
+            return self.findings(when)
+        moments = _moments(at, n)
+        newest = max(moments)
+        self._fold(when, columns, moments)
+        for name, chosen in self._slices(columns):
+            window = columns if chosen is None else {key: np.asarray(value)[chosen] for key, value in columns.items()}
+            for check in self._checks:
+                if check.when == when:
+                    self._step(check, name, window, newest)
+        return self.findings(when)
+
+    def findings(self, when: str | None = None) -> list[Finding]:
+        """The newest finding of every check and slice."""
+        reads = {check.name: check.when for check in self._checks}
+        return [finding for finding in self._latest.values() if when is None or reads.get(finding.check) == when]
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """One row a bucket of event time: `at` (start, UTC), `loss` and `confidence` as Estimates, oldest first."""
+        summary = get("statistic", "mean.v1")
+        rows = []
+        for start, states in sorted(self._buckets.items()):
+            read = {name: summary(column=name).read(state) for name, state in states.items()}
+            rows.append(
+                {"at": datetime.fromisoformat(start)}
+                | {name: read[name]["mean"] if name in read else Estimate() for name in ("loss", "confidence")}
+            )
+        return rows
+
+    def save(self) -> bytes:
+        """Everything learned since the start, as bytes for `restore`; the reference is not in it."""
+        return codec.pack(
+            {
+                "version": 1,
+                "memory": [
+                    [check, name, {key: value for key, value in memory.items() if key != "reference"}]
+                    for (check, name), memory in self._memory.items()
+                ],
+                "latest": [[check, name, _plain(finding)] for (check, name), finding in self._latest.items()],
+                "buckets": self._buckets,
+            }
+        )
+
+    def restore(self, saved: bytes) -> None:
+        """Go on where `save` was called; the reference and options must be the same.
+
+        Raises StateError when the bytes are not from `save`.
+        """
+        state = codec.unpack(saved)
+        if not isinstance(state, dict) or state.get("version") != 1:
+            raise StateError("the saved monitor is not of version 1: it was written by something else or a newer Luthier")
+        known = {check.name: check for check in self._checks}
+        for check, name, memory in state["memory"]:
+            if check in known:
+                start = self._start(known[check], name)
+                static = {"reference": start["reference"]} if "reference" in start else {}
+                self._memory[check, name] = {**memory, **static}
+        self._latest = {(check, name): _finding(plain) for check, name, plain in state["latest"] if check in known}
+        self._buckets = state["buckets"]
+
+    def _fold(self, when: str, columns: Columns, moments: list[datetime]) -> None:
+        names = [name for name in _SUMMARIES[when] if name in columns]
+        width = self.options.window_minutes * 60
+        seconds = np.array([moment.timestamp() for moment in moments])
+        starts = np.floor(seconds / width) * width
+        for start in np.unique(starts):
+            chosen = starts == start
+            key = datetime.fromtimestamp(float(start), UTC).isoformat()
+            states = self._buckets.setdefault(key, {})
+            for name in names:
+                summary = get("statistic", "mean.v1")(column=name)
+                fresh = summary.observe({name: np.asarray(columns[name])[chosen]})
+                states[name] = summary.merge(states[name], fresh) if name in states else fresh
+        for old in sorted(self._buckets)[: max(len(self._buckets) - _BUCKETS, 0)]:
+            del self._buckets[old]
+
+    def _slices(self, columns: Columns) -> list[tuple[str, np.ndarray | None]]:
+        found: list[tuple[str, np.ndarray | None]] = [("", None)]
+        for tag in self.options.slices:
+            values = columns.get(f"tag:{tag}")
+            if values is not None:
+                array = np.asarray(values).astype(str)
+                found += [(f"{tag}={value}", array == value) for value in np.unique(array)[:_SLICES] if value]
+        return found
+
+    def _step(self, check: Any, name: str, window: Columns, newest: datetime) -> None:
+        key = (check.name, name)
+        memory = self._memory.get(key) or self._start(check, name)
+        fresh, finding = check.step(memory, window)
+        self._memory[key] = fresh
+        before = self._latest.get(key)
+        at = max(newest, before.at) if before and before.at else newest  # a clock that runs backwards changes nothing
+        self._latest[key] = replace(finding, subject=self.subject, slice=name, at=at)
+
+    def _start(self, check: Any, name: str) -> dict[str, Any]:
+        key = (check.name, name)
+        if key not in self._started:
+            self._started[key] = check.start(self._reference_of(name))
+        started: dict[str, Any] = self._started[key]
+        return started
+
+    def _reference_of(self, name: str) -> Columns:
+        """The reference rows of a slice, or all of them where the reference knows fewer than 50."""
+        tag, _, value = name.partition("=")
+        values = self._reference.get(f"tag:{tag}")
+        if not name or values is None:
+            return self._reference
+        chosen = np.asarray(values).astype(str) == value
+        return {k: np.asarray(v)[chosen] for k, v in self._reference.items()} if chosen.sum() >= 50 else self._reference
+
+
+def as_columns(**arrays: Any) -> dict[str, np.ndarray]:
+    """Arrays as people have them to columns, all of one length n.
+
+    `probabilities` (n, k) gives confidence, margin, entropy and predicted; `predicted` and `target` together give
+    `loss` (0 right, 1 wrong); whatever else is one-dimensional, or `embedding` (n, d), is taken as it is. None is
+    absent.
+
+    Raises StateError when lengths differ or `loss` leaves [0, 1].
+    """
+    columns = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    if "probabilities" in columns:
+        columns = _from_probabilities(columns.pop("probabilities").astype(np.float64)) | columns
+    lengths = {name: len(array) if array.ndim else -1 for name, array in columns.items()}
+    if len(set(lengths.values())) > 1 or -1 in lengths.values():
+        raise StateError(f"columns must be arrays of one length, one row a record; lengths are {lengths}")
+    if "loss" not in columns and {"predicted", "target"} <= columns.keys():
+        columns["loss"] = (columns["predicted"] != columns["target"]).astype(np.float64)
+    if "loss" in columns:
+        columns["loss"] = columns["loss"].astype(np.float64)
+        if ((columns["loss"] < 0) | (columns["loss"] > 1)).any():
+            raise StateError("loss must lie in [0, 1], 0 right; scale it by its largest possible value")
+    return columns
+
+
+def _from_probabilities(p: np.ndarray) -> dict[str, np.ndarray]:
+    if p.ndim == 1:
+        p = np.stack([1 - p, p], axis=1)
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise StateError(f"probabilities must be (n, k) with k ≥ 2, or (n,) of the second class; not {p.shape}")
+    best = np.sort(p, axis=1)[:, -2:]  # (n, 2), ascending
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.where(p > 0, p * np.log(p), 0.0).sum(axis=1)
+    return {
+        "predicted": p.argmax(axis=1),
+        "confidence": best[:, 1],
+        "margin": best[:, 1] - best[:, 0],
+        "entropy": entropy,
+    }
+
+
+def _made(check: Any, options: MonitorOptions) -> Any:
+    """A check by name takes from the options whatever it has a field for."""
+    if not isinstance(check, str):
+        return check
+    kind = get("check", check)
+    names = {field.name for field in fields(kind)} if is_dataclass(kind) else set()
+    return kind(**{field.name: getattr(options, field.name) for field in fields(options) if field.name in names})
+
+
+def _rows(columns: Columns) -> int:
+    return max((len(array) for array in columns.values()), default=0)
+
+
+def _moments(at: Any, n: int) -> list[datetime]:
+    if at is None:
+        return [utc_now()] * n
+    if isinstance(at, datetime | str):
+        return [_moment(at)] * n
+    if len(at) != n:
+        raise StateError(f"{len(at)} event times for {n} rows: give one a row")
+    return [_moment(value) for value in at]
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    elif isinstance(value, np.datetime64):
+        value = float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
+    if not isinstance(value, datetime):
+        value = datetime.fromtimestamp(float(value), UTC)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    plain: dict[str, Any] = {field.name: getattr(finding, field.name) for field in fields(finding)}
+    return plain | {
+        "promise": [finding.promise.kind, finding.promise.level],
+        "at": finding.at.isoformat() if finding.at else None,
+    }
+
+
+def _finding(plain: dict[str, Any]) -> Finding:
+    at = datetime.fromisoformat(plain["at"]) if plain["at"] else None
+    return Finding(**{**plain, "promise": Promise(*plain["promise"]), "at": at})
