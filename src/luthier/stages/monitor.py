@@ -22,7 +22,7 @@ from luthier.types import Columns, Estimate, Finding, Promise, utc_now
 __all__ = ["Monitor", "as_columns"]
 
 _WAITING = 1_000_000  # answers whose label may still come, kept for `label`
-_BUCKETS = 100_000  # buckets of event time kept; the oldest go first
+_BUCKETS = 10_000  # buckets of event time kept, a year of hours; the oldest go first
 _SLICES = 100  # values of one tag that are watched on their own
 _SUMMARIES = {"answer": ("confidence",), "label": ("loss",)}
 
