@@ -1,0 +1,161 @@
+"""The report as one HTML page that works offline: figures, styles and scripts inside, nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from luthier.page import parts
+from luthier.page.base import absent, escaped, pill, section
+from luthier.story import clean, headline, part, rows, time_text, timeline
+
+__all__ = ["document"]
+
+
+def document(story: Mapping[str, Any], figures: Mapping[str, Any], plotly_js: str) -> str:
+    """The whole page. `figures`: name to plotly Figure as a JSON-able dict; `plotly_js`: the library, inlined once.
+
+    A content security policy allows the page's own two scripts by digest and no request to anywhere.
+    """
+    scripts = (plotly_js, files("luthier.page").joinpath("script.js").read_text(encoding="utf-8"))
+    style = files("luthier.page").joinpath("style.css").read_text(encoding="utf-8")
+    title = f"{escaped(story.get('project') or 'Luthier', 80)} – report"
+    inner = "\n".join(_sections(story, figures))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="referrer" content="no-referrer">\n<title>{title}</title>\n<style>{style}</style></head>\n<body>\n'
+        f"{_header(story)}\n<main>\n{inner}\n</main>\n{_footer(story)}\n"
+        + "".join(f"<script>{script}</script>\n" for script in scripts)
+        + "</body></html>\n"
+    )
+
+
+def _policy(scripts: tuple[str, ...]) -> str:
+    digests = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _header(story: Mapping[str, Any]) -> str:
+    word, tone = parts.status(story)
+    made = f" · {time_text(story.get('created'))}" if story.get("created") else ""
+    cards = "".join(
+        f'<div class="card"><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>'
+        + (f'<dd class="note">{escaped(note)}</dd>' if note else "")
+        + "</div>"
+        for name, value, note in parts.facts(story)
+    )
+    return (
+        f'<header><p class="eyebrow"><b>{escaped(story.get("project") or "Luthier", 80)}</b>{made} '
+        f"{pill(word, tone) if word else ''}</p><h1>{escaped(headline(story))}</h1>"
+        + (f'<dl class="cards">{cards}</dl>' if cards else "")
+        + "</header>"
+    )
+
+
+def _sections(story: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
+    def drawn(name: str, words: str) -> str:
+        return _figure(name, figures[name], words) if name in figures else ""
+
+    found = [
+        section("claims", "What is claimed", "Each line was tested on this run's own numbers.", parts.claims(story))
+        if rows(story, "claims")
+        else "",
+        section("time", "Accuracy over time", _time_lede(story), _time(story, drawn)),
+        section(
+            "evidence", "Evidence over time",
+            "Each panel is one check. The line rises while the data speak against “nothing is wrong”; an "
+            "alarm sounds where it meets the dashed line.",
+            drawn("evidence", "evidence of each check over time") + parts.promises(story)
+            if rows(story, "evidence")
+            else absent("No check has gathered evidence yet."),
+        ),
+        section(
+            "slices", "Before and after", "The same records, answered by the old version and by the new one.",
+            drawn("before_after", "each slice before and after") + parts.slices(story)
+            if rows(story, "slices")
+            else absent("No version has been compared with another yet."),
+        ),
+        section(
+            "labels", "Labels spent", "Labels are what people's time buys; a label may serve more than one purpose.",
+            drawn("labels", "labels asked for, received and used")
+            if part(story, "labels")
+            else absent("No labels arrived yet."),
+        ),
+        section(
+            "decisions", "Decisions", "Newest last. Each opens to the findings it rests on.", parts.decisions(story)
+        ),
+        section("versions", "Versions", _lineage(story), parts.versions(story)),
+    ]  # fmt: skip
+    return [one for one in [*found, *_background(story, drawn)] if one]
+
+
+def _background(story: Mapping[str, Any], drawn: Any) -> list[str]:
+    fits = parts.training(story)
+    curves = drawn("curves", "training curves") if any(part(fit, "curves") for fit in rows(story, "fit")) else ""
+    found = parts.data(story)
+    place = parts.environment(story)
+    return [
+        section("training", "Training", "Recipes are tried cheapest first, until the lower bound meets the requirement.",
+                fits + curves) if fits or curves else "",
+        section("data", "Training data", "What was found before training.", found) if found else "",
+        section("environment", "Environment", "", place) if place else "",
+        section("words", "Five terms", "", parts.glossary()),
+    ]  # fmt: skip
+
+
+def _time_lede(story: Mapping[str, Any]) -> str:
+    if not timeline(story):
+        return ""
+    return (
+        "Blue is measured where true labels came, orange is estimated without labels; shaded areas are 95% intervals. "
+        "Where the estimate is not valid it is drawn hollow and marked “unknown”."
+    )
+
+
+def _time(story: Mapping[str, Any], drawn: Any) -> str:
+    points = timeline(story)
+    if not points:
+        return absent("No answers have been recorded yet.") + parts.happened(story)
+    unlabelled = not any(point.true.n for point in points)
+    note = absent("No labels arrived yet, so the true accuracy is unknown.") if unlabelled else ""
+    return drawn("accuracy", "true and estimated accuracy over time") + note + parts.happened(story)
+
+
+def _lineage(story: Mapping[str, Any]) -> str:
+    """Who was made from whom, as a sentence of arrows."""
+    steps = [
+        f"{parts.version_name(row.get('parent'))} → {parts.version_name(row.get('number'))}"
+        for row in rows(story, "versions")
+        if row.get("parent") is not None
+    ]
+    return "Lineage: " + ", ".join(steps[-12:]) + "." if steps else ""
+
+
+def _figure(name: str, figure: Any, words: str) -> str:
+    data = json.dumps(clean(figure), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    height = int(figure.get("layout", {}).get("height") or 300)
+    return (
+        f'<div class="figure" id="figure-{name}" role="img" aria-label="{escaped(words)}" style="min-height:{height}px">'
+        "</div>\n"
+        f'<script type="application/json" data-figure="figure-{name}">{safe}</script>\n'
+    )
+
+
+def _footer(story: Mapping[str, Any]) -> str:
+    return (
+        "<footer><p>Times are UTC. Every number on this page is also in the Markdown and JSON files beside it.</p>"
+        "<noscript><p>The figures need JavaScript; their numbers are in the tables and in the JSON file.</p></noscript>"
+        "</footer>"
+    )
