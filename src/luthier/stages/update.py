@@ -17,12 +17,12 @@ __all__ = ["Mix", "by_coverage", "mix"]
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """`split` trains and validates the candidate; `holdout` are new records that only the gate may see."""
+    """`split` (the `fresh` and the `replayed` records) trains and validates the candidate; only the gate sees `holdout`."""
 
     split: Split
+    fresh: tuple[Record, ...]
+    replayed: tuple[Record, ...]
     holdout: tuple[Record, ...]
-    fresh: int
-    replayed: int
 
 
 def mix(fresh: Sequence[Record], old: Split, options: UpdateOptions) -> Mix:
@@ -40,7 +40,7 @@ def mix(fresh: Sequence[Record], old: Split, options: UpdateOptions) -> Mix:
     kept = [record for record in train if _share(record.id, "validation") >= 0.15]
     check = sorted(old.validation, key=lambda record: _share(record.id, "replay"))[: max(len(fold), 1)]
     split = Split([_bare(r) for r in (*kept, *replayed)], [_bare(r) for r in (*fold, *check)], ())
-    return Mix(split, tuple(_bare(record) for record in holdout), len(train), len(replayed))
+    return Mix(split, tuple(train), tuple(replayed), tuple(_bare(record) for record in holdout))
 
 
 def by_coverage(embeddings: np.ndarray, n: int) -> list[int]:

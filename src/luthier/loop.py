@@ -1,0 +1,392 @@
+"""Read this first: the one file that knows how the stages become a loop.
+
+    watch    new answers and labels → monitor → findings → page → decision
+    update   labels since the change + replay → candidate → gate, paired → promote or reject
+    loop     watch, and update when the decision says so, for ever
+
+Everything that happened is rows in the store; a kill between any two of them loses nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luthier import codec
+from luthier.errors import StoreError, TrainingError, UsageError
+from luthier.stages import chronicle, data, detect, evaluate, fit, gate, record, report, update, version
+from luthier.stages.decide import Situation, decide
+from luthier.stages.monitor import Monitor
+from luthier.stages.registry import plain_finding
+from luthier.stores.base import Row
+from luthier.types import Decision, Finding, Record, Split, Version, utc_now
+from luthier.workshop import Fitted, Prepared, Progress, Workshop, digest, with_tags
+
+__all__ = ["Project", "Watched", "open"]
+
+_CHUNK = 5_000  # rows folded in one transaction
+_RECENT = 20_000  # labelled answers of the champion among which the change is looked for
+_UNLABELLED = 2_000  # recent answers that show a new version what inputs look like now
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One look: how much was new, every newest finding, which of them page, and what to do."""
+
+    answers: int
+    labels: int
+    findings: Sequence[Finding]
+    page: detect.Page
+    decision: Decision
+
+
+@dataclass(slots=True)
+class _Watch:
+    """The champion's monitor and how far it has read, saved together."""
+
+    champion: Version
+    monitor: Monitor
+    answers: int = 0
+    labels: int = 0
+    ids: list[str] = field(default_factory=list)
+    losses: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def save(self) -> bytes:
+        state = {"answers": self.answers, "labels": self.labels, "ids": self.ids, "losses": self.losses}
+        return codec.pack(state | {"monitor": np.frombuffer(self.monitor.save(), np.uint8)})
+
+    def since_change(self) -> list[str]:
+        """Ids of the labelled answers after the most likely moment of the change, in label order."""
+        return self.ids[detect.change_point(self.losses) :]
+
+
+class Project(Workshop):
+    """A luthier.yaml with its data and its store; the methods are the verbs of the command line."""
+
+    # watch ------------------------------------------------------------------------------------------------------------
+
+    def watch(self, progress: Progress | None = None) -> Watched:
+        """Fold everything new into the champion's monitor, write findings, and say what to do about them."""
+        champion = self._chosen(None)
+        watch = self._watch(champion)
+        answers = self._take(watch, "answer", progress)
+        labels = self._take(watch, "label", progress)
+        findings = watch.monitor.findings()
+        paged = detect.page(findings)
+        decision = decide(self._situation(watch, findings, paged), self.config.update)
+        self._note(decision, champion)
+        return Watched(answers, labels, findings, paged, decision)
+
+    def _watch(self, champion: Version) -> _Watch:
+        reference = version.read_reference(self.registry.folder(champion, verify=False))
+        monitor = Monitor(reference, options=self.config.monitor, subject=f"{self.config.name} {champion.name}")
+        watch = _Watch(champion, monitor)
+        if saved := self.store.recall(f"watch/{champion.name}"):
+            state = codec.unpack(saved)
+            monitor.restore(state["monitor"].tobytes())
+            watch.answers, watch.labels = state["answers"], state["labels"]
+            watch.ids, watch.losses = state["ids"], state["losses"]
+        return watch
+
+    def _take(self, watch: _Watch, when: str, progress: Progress | None) -> int:
+        """Chunk by chunk; cursor, states and findings commit together, so a crash neither drops nor doubles a row."""
+        task = self._task_of(watch.champion)
+        newest, taken = self.store.last(when), 0
+        while True:
+            before = (watch.answers, watch.labels)
+            records = self._next(watch, when)
+            if (watch.answers, watch.labels) == before:
+                return taken
+            mine = [one for one in records if one.model == watch.champion.name]
+            if mine:
+                columns = with_tags(task.columns(mine), mine, self.config.monitor.slices)
+                found = watch.monitor.observe(when, columns, at=[one.at for one in mine])
+                if when == "label":
+                    watch.ids = [*watch.ids, *(one.id for one in mine)][-_RECENT:]
+                    watch.losses = np.concatenate([watch.losses, columns["loss"]])[-_RECENT:]
+            with self.store.transaction():
+                if mine:
+                    self.store.append("finding", [self._finding_row(watch, when, one) for one in found])
+                self.store.remember(f"watch/{watch.champion.name}", watch.save())
+            taken += len(mine)
+            if progress:
+                cursor = watch.answers if when == "answer" else watch.labels
+                progress(f"reading {when}s", min(cursor / max(newest, 1), 1.0), {"rows": taken})
+
+    def _next(self, watch: _Watch, when: str) -> list[Record]:
+        if when == "answer":
+            rows = list(self.store.scan("answer", since=watch.answers, limit=_CHUNK))
+            watch.answers = rows[-1].seq if rows else watch.answers
+            return [record.from_row(row) for row in rows]
+        joined = record.joined(self.store, watch.labels, limit=_CHUNK)
+        watch.labels = joined.cursor
+        return list(joined.records)
+
+    def _finding_row(self, watch: _Watch, when: str, finding: Finding) -> Row:
+        cursor = watch.answers if when == "answer" else watch.labels
+        name = f"{watch.champion.name}/{finding.check}/{finding.slice}/{cursor}"
+        return Row(name, finding.at or utc_now(), plain_finding(finding))
+
+    def _situation(self, watch: _Watch, findings: Sequence[Finding], paged: detect.Page) -> Situation:
+        now = max((finding.at for finding in findings if finding.at), default=utc_now())
+        updates = [row.at for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")]
+        month = sum(moment > now - timedelta(days=30) for moment in updates)
+        labels = len(watch.since_change()) if paged.loud else 0
+        return Situation(findings, paged.loud, labels, now, updates[-1] if updates else None, month)
+
+    def _note(self, decision: Decision, champion: Version) -> None:
+        """A decision row whenever what to do, or because of which checks, changes; silence repeats nothing."""
+        checks = sorted({finding.check for finding in decision.because})
+        last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
+        same = last and (last.body["action"], last.body["checks"], last.body["model"]) == (
+            decision.action, checks, champion.name,
+        )  # fmt: skip
+        if same or (decision.action == "none" and (last is None or last.body["model"] != champion.name)):
+            return
+        body = {
+            "action": decision.action, "why": decision.why, "checks": checks, "model": champion.name,
+            "because": [plain_finding(finding) for finding in decision.because],
+        }  # fmt: skip
+        name = f"{champion.name}/{self.store.last('decision')}/{decision.action}"
+        self.store.append("decision", [Row(name, decision.at or utc_now(), body)])
+        if decision.action == "label":
+            self._ask(champion, decision)
+
+    def _ask(self, champion: Version, decision: Decision) -> None:
+        """Which of the newest unlabelled answers to label first: those that cover them best."""
+        newest = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
+        labelled = self.store.known("label", [one.id for one in newest])
+        open_ = [one for one in newest if one.id not in labelled and one.model == champion.name and _embedding(one) is not None]
+        if not open_:
+            return
+        chosen = update.by_coverage(np.stack([_embedding(one) for one in open_]), self.config.update.min_labels)
+        moment = decision.at or utc_now()
+        rows = [Row(open_[i].id, moment, {"input": open_[i].input, "model": champion.name}) for i in chosen]
+        self.store.append("request", rows)
+
+    # update -----------------------------------------------------------------------------------------------------------
+
+    def update(self, progress: Progress | None = None, because: Sequence[Finding] = ()) -> Fitted:
+        """Train a candidate on the labels since the change with replay, gate it against the champion, and promote it
+        if the gate passes. Whatever fails, the champion goes on as it was.
+
+        Raises UsageError when no labels have come for the champion.
+        """
+        champion = self._chosen(None)
+        watch = self._watch(champion)
+        prepared = self._prepared(progress)
+        fresh = record.labelled(self.store, watch.since_change())
+        if len(fresh) < 10:
+            raise UsageError(
+                f"an update needs labels of answers that {champion.name} gave; {len(fresh)} came. Send them with "
+                f"`luthier feedback labels.csv` or POST /v1/feedback"
+            )
+        mixed = update.mix(fresh, self._old(prepared.split, champion), self.config.update)
+        run = self._train(champion, mixed, progress)
+        fitted = self._judge(champion, run, mixed, prepared)
+        self._conclude(fitted, champion, because, watch)
+        return fitted
+
+    def _old(self, split: Split, champion: Version) -> Split:
+        """What was known before: the original data, and what earlier updates learned from and were judged by."""
+        learned, held = self._earlier(champion, "fresh"), self._earlier(champion, "holdout")
+        return replace(split, train=[*split.train, *learned], test=[*split.test, *held])
+
+    def _earlier(self, champion: Version | None, part: str) -> list[Record]:
+        ids: list[str] = []
+        while champion is not None:
+            ids += champion.about.get("update", {}).get(part, [])
+            champion = self.registry.version(champion.parent) if champion.parent else None
+        return [replace(one, output=None, model="") for one in record.labelled(self.store, ids)] if ids else []
+
+    def _train(self, champion: Version, mixed: update.Mix, progress: Progress | None) -> Any:
+        options = replace(
+            self.config.fit, recipe=champion.about["recipe"], epochs=self.config.update.epochs or self.config.fit.epochs
+        )
+        prints = [data.fingerprint(part) for part in (mixed.split.train, mixed.split.validation, mixed.holdout)]
+        work = self._work(digest("update", champion.digest, prints, asdict(options)))
+        folder = self.registry.folder(champion)
+        return fit.fit(
+            self._task_of(champion), str(folder), mixed.split, require={}, options=options, work=work, progress=progress
+        )
+
+    def _judge(self, champion: Version, run: Any, mixed: update.Mix, prepared: Prepared) -> Fitted:
+        """Paired on the same records: what the champion was good at, and the new answers nobody trained on."""
+        task = self._task_of(champion)
+        retained = self._old(prepared.split, champion).test
+        new, old = task.adapter(run.folder), task.adapter(self.registry.folder(champion))
+        ours = evaluate.evaluate(task, new, retained, confidence=self._confidence())
+        theirs = evaluate.evaluate(task, old, retained, latency=False).columns
+        fresh = [evaluate.evaluate(task, adapter, mixed.holdout, latency=False) for adapter in (new, old)]
+        verdict = gate.gate(
+            ours.columns, theirs, require=self.config.require, options=self.config.gate, estimates=ours.estimates,
+            labels=task.labels, fresh=(fresh[0].columns, fresh[1].columns),
+        )  # fmt: skip
+        about = {
+            "fresh": [one.id for one in mixed.fresh],
+            "holdout": [one.id for one in mixed.holdout],
+            "replayed": len(mixed.replayed),
+            "retained": {name: asdict(value) for name, value in ours.estimates.items()},
+            "before": {name: asdict(value) for name, value in fresh[1].estimates.items()},
+        }
+        reference = self._reference(champion, new, mixed, fresh[0].columns)
+        fitted = self._register(
+            run, prepared, fresh[0].estimates | {"latency_ms": ours.estimates["latency_ms"]}, verdict, reference,
+            parent=champion, extra={"update": about},
+        )  # fmt: skip
+        return Fitted(fitted, run, verdict)
+
+    def _conclude(self, fitted: Fitted, champion: Version, because: Sequence[Finding], watch: _Watch) -> None:
+        """The promotion and the decision that says why commit together."""
+        passed = fitted.verdict.outcome == "pass"
+        moment = max((finding.at for finding in watch.monitor.findings() if finding.at), default=utc_now())
+        body = {
+            "action": "promote" if passed else "reject", "why": fitted.verdict.why, "model": fitted.version.name,
+            "checks": sorted({finding.check for finding in fitted.verdict.findings}),
+            "because": [plain_finding(finding) for finding in (*because, *fitted.verdict.findings)],
+        }  # fmt: skip
+        self.registry.folder(fitted.version)
+        name = f"{fitted.version.name}/gate/{self.store.last('decision')}"
+        with self.store.transaction():
+            self.store.append("decision", [Row(name, moment, body)])
+            if passed:
+                self.registry.promote(fitted.version.number, why=fitted.verdict.why, because=fitted.verdict.findings)
+
+    def _reference(self, champion: Version, adapter: Any, mixed: update.Mix, held: Mapping[str, Any]) -> dict[str, Any]:
+        """What the new version's good days look like: the held-out labels since the change, and recent unlabelled
+        answers that nobody trained on, answered anew."""
+        task = self._task_of(champion)
+        tags = self.config.monitor.slices
+        columns = with_tags(held, mixed.holdout, tags)
+        trained = {one.id for one in (*mixed.fresh, *mixed.holdout)}
+        recent = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
+        since = min((one.at for one in (*mixed.fresh, *mixed.holdout)), default=utc_now())
+        plain = [
+            replace(one, output=None, target=None) for one in recent if one.id not in trained and one.at >= since and one.input
+        ]
+        if not plain:
+            return columns
+        answered = [replace(one, output=said) for one, said in zip(plain, adapter.answer(plain), strict=True)]
+        more = with_tags(task.columns(answered), answered, tags)
+        return {name: np.concatenate([columns[name], more[name]]) for name in columns if name in more}
+
+    # loop -------------------------------------------------------------------------------------------------------------
+
+    def loop(
+        self, *, interval: float = 10.0, stop: Callable[[], bool] = lambda: False,
+        say: Callable[[Watched], None] = lambda _: None, progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        """Watch every `interval` seconds and update when the decision says so, until `stop()`.
+
+        One loop a project. A failed look or update is a row and a later try, never the end of the loop.
+
+        Raises StoreError when another loop runs already.
+        """
+        with self._alone():
+            failures = 0
+            while not stop():
+                try:
+                    watched = self.watch()
+                    say(watched)
+                    if watched.decision.action == "retrain":
+                        self._repair(watched, progress)
+                    failures = 0
+                except StoreError as error:
+                    failures += 1
+                    if failures >= 10:
+                        raise
+                    say(Watched(0, 0, (), detect.Page(), Decision("none", (), f"the store did not answer: {error}", utc_now())))
+                _pause(interval * 2 ** min(failures, 6), stop)
+
+    def _repair(self, watched: Watched, progress: Progress | None) -> None:
+        champion = self._chosen(None)
+        try:
+            self.update(progress, because=watched.decision.because)
+        except (TrainingError, UsageError) as error:
+            moment = watched.decision.at or utc_now()
+            body = {
+                "action": "reject", "why": f"the update failed and the champion stays: {error}", "checks": [],
+                "model": champion.name, "because": [],
+            }  # fmt: skip
+            name = f"{champion.name}/failed/{self.store.last('decision')}"
+            self.store.append("decision", [Row(name, moment, body)])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        path = self._work("loop").parent.parent / "loop.lock"
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StoreError(f"another loop holds {path}: stop it first, or let it go on") from None
+            yield
+
+    # seeing -----------------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Where things stand, as plain data."""
+        champion = self.champion()
+        counts = {kind: self.store.count(kind) for kind in ("answer", "label", "rejection", "request")}
+        status: dict[str, Any] = {
+            "project": self.config.name, "champion": champion.name if champion else None,
+            "versions": len(self.versions()), "rows": counts, "findings": [], "decision": None,
+            "broken": self.store.audit(),
+        }  # fmt: skip
+        if champion:
+            watch = self._watch(champion)
+            status["findings"] = [plain_finding(finding) for finding in watch.monitor.findings()]
+            status["unread"] = {
+                "answer": max(self.store.last("answer") - watch.answers, 0),
+                "label": max(self.store.last("label") - watch.labels, 0),
+            }
+            last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
+            status["decision"] = None if last is None else {"at": last.at.isoformat(), **last.body}
+        return status
+
+    def story(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Everything that happened, as the report, the figures and the terminal draw it."""
+        told = chronicle.tell(
+            self.store, project=self.config.name, width_minutes=self.config.monitor.window_minutes,
+            estimator=self._estimator,
+        )  # fmt: skip
+        return told | dict(extra or {})
+
+    def _estimator(self, name: str) -> Callable[[Sequence[Record]], tuple[Any, str]] | None:
+        """Label-free accuracy of a window of one version's answers: (Estimate, why)."""
+        number = int(name[1:]) if name[1:].isdigit() else 0
+        known = {made.number: made for made in self.versions()}
+        if number not in known:
+            return None
+        return chronicle.estimator(
+            self._task_of(known[number]), version.read_reference(self.registry.folder(known[number], verify=False)),
+            self.config.monitor,
+        )  # fmt: skip
+
+    def report(self, folder: str | Path | None = None, extra: Mapping[str, Any] | None = None) -> Any:
+        """One HTML file that works offline, with Markdown and JSON beside it."""
+        return report.write(self.story(extra), Path(folder) if folder else self.home / "report")
+
+
+def open(path: str | Path = "luthier.yaml") -> Project:
+    """The project of a luthier.yaml, or of the folder that holds one."""
+    path = Path(path)
+    return Project(path / "luthier.yaml" if path.is_dir() else path)
+
+
+def _embedding(one: Record) -> np.ndarray | None:
+    found = one.output.get("embedding") if isinstance(one.output, Mapping) else None
+    return None if found is None else np.asarray(found, np.float32)
+
+
+def _pause(seconds: float, stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not stop() and time.monotonic() < until:
+        time.sleep(min(0.1, max(until - time.monotonic(), 0)))

@@ -1,0 +1,358 @@
+"""The verbs that make, prove and serve versions. `loop.py` adds those that watch and repair them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from luthier.config import Config, read
+from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError
+from luthier.names import every, get
+from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
+from luthier.stages.registry import Promotion, Registry, plain_finding
+from luthier.stores.base import Row
+from luthier.stores.sqlite import SqliteStore
+from luthier.types import Columns, Estimate, Record, Run, Split, Version
+
+__all__ = ["Fitted", "Prepared", "Progress", "Workshop", "digest", "with_tags"]
+
+Progress = Callable[[str, float, Mapping[str, float]], None]
+"""progress(what, share done in [0, 1], latest numbers)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit or an update ended with: the registered version, its run and the gate's verdict."""
+
+    version: Version
+    run: Run
+    verdict: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Data that was read, examined, cleaned and split."""
+
+    split: Split
+    labels: tuple[str, ...]
+    issues: Sequence[Any]
+    fingerprints: Mapping[str, str]
+
+
+class Workshop:
+    """One project: a luthier.yaml, its data and its store."""
+
+    def __init__(self, path: str | Path = "luthier.yaml") -> None:
+        self.path = Path(path)
+        self.config: Config = read(self.path)
+        self.home = self.path.resolve().parent
+        _check_names(self.path, self.config)
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        return SqliteStore(self.home / self.config.store)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.store)
+
+    def close(self) -> None:
+        """Close the store; the object may be used again."""
+        if "store" in self.__dict__:
+            self.store.close()
+            del self.__dict__["store"]
+            self.__dict__.pop("registry", None)
+
+    # data -----------------------------------------------------------------------------------------------------------
+
+    def check(self, progress: Progress | None = None) -> list[Any]:
+        """Look at the data and the configuration before any training; the issues found, errors first."""
+        return list(self._prepared(progress, strict=False).issues)
+
+    def _prepared(self, progress: Progress | None = None, *, strict: bool = True) -> Prepared:
+        options = self.config.data
+        if not options.train:
+            raise ConfigError(f"{self.path}: data.train names no file. Add one: `data: {{train: [data.csv]}}`")
+        train = data.read(options.train, options.columns, base=self.home)
+        test = data.read(options.test, options.columns, base=self.home) if options.test else None
+        issues = examine.examine(
+            train, test, labels=self.config.labels, unknown_labels=options.unknown_labels, split=options.split,
+            require=self.config.require, max_length=self.config.fit.max_length, progress=progress,
+        )  # fmt: skip
+        errors = [issue for issue in issues if issue.severity == "error"]
+        if errors and strict:
+            listed = "\n".join(f"  {issue.rule}: {issue.message}" for issue in errors)
+            raise DataError(f"the data cannot be trained on:\n{listed}\nNothing was changed. See all with: luthier check")
+        records = data.clean(train.records, self.config.labels)
+        split = data.split(records, options.split)
+        if test is not None:
+            split = replace(split, train=[*split.train, *split.test], test=data.clean(test.records, self.config.labels))
+        labels = self.config.labels or tuple(sorted({str(r.target) for r in records if r.target is not None}))
+        prints = {side: data.fingerprint(getattr(split, side)) for side in ("train", "validation", "test")}
+        return Prepared(split, labels, issues, prints)
+
+    def _task(self, labels: Sequence[str]) -> Any:
+        return get("task", self.config.task)(labels=tuple(labels))
+
+    def _task_of(self, made: Version) -> Any:
+        return self._task(made.about["labels"])
+
+    # making versions ------------------------------------------------------------------------------------------------
+
+    def fit(self, progress: Progress | None = None) -> Fitted:
+        """Fine-tune the base model until `require:` is met, prove it on the test split, register the version.
+
+        Called again after a kill it resumes; called again when nothing changed it gives the same version.
+        """
+        prepared = self._prepared(progress)
+        task = self._task(prepared.labels)
+        source = self._source()
+        run_id = digest(self.config.task, source, dict(prepared.fingerprints), asdict(self.config.fit), _plain(self.config.require))
+        run = fit.fit(
+            task, source, prepared.split, require=self.config.require, options=self.config.fit,
+            work=self._work(run_id), progress=progress,
+        )  # fmt: skip
+        adapter = task.adapter(run.folder)
+        held = evaluate.evaluate(task, adapter, prepared.split.test, confidence=self._confidence())
+        champion = self.registry.champion()
+        verdict = gate.gate(
+            held.columns, self._answers_of(champion, task, prepared.split.test), require=self.config.require,
+            options=self.config.gate, estimates=held.estimates, labels=prepared.labels,
+        )  # fmt: skip
+        reference = with_tags(held.columns, prepared.split.test, self.config.monitor.slices)
+        made = self._register(run, prepared, held.estimates, verdict, reference, parent=None)
+        return Fitted(made, run, verdict)
+
+    def _register(
+        self, run: Run, prepared: Prepared, estimates: Mapping[str, Estimate], verdict: Any, reference: Columns,
+        *, parent: Version | None, extra: Mapping[str, Any] | None = None,
+    ) -> Version:  # fmt: skip
+        about: dict[str, Any] = {
+            "task": self.config.task,
+            "labels": list(prepared.labels),
+            "parent": parent.name if parent else None,
+            "base_model": self.config.model,
+            "base_digest": _folder_digest(self._source()),
+            "data": dict(prepared.fingerprints)
+            | {side: len(getattr(prepared.split, side)) for side in ("train", "validation", "test")},
+            "split": asdict(self.config.data.split),
+            "options": asdict(self.config.fit),
+            "packages": version.packages(),
+            "recipe": run.recipe,
+            "run": run.id,
+            "met": run.met,
+            "why": run.why,
+            "metrics": {name: asdict(estimate) for name, estimate in estimates.items()},
+            "require": _plain(self.config.require),
+            "gate": {
+                "outcome": verdict.outcome,
+                "why": verdict.why,
+                "findings": [plain_finding(finding) for finding in verdict.findings],
+            },
+            **(extra or {}),
+        }
+        text = card.card(about, estimates, name=self.config.name)
+        folder = version.assemble(
+            Path(run.folder), self._work(run.id) / "version", about=about, reference=reference, card=text
+        )
+        made = self.registry.register(folder, parent=parent.number if parent else None, about=about)
+        self._note_run(run, made)
+        return made
+
+    def _note_run(self, run: Run, made: Version) -> None:
+        """The run's curves and rungs, for the report; outside the version so that its digest is that of the model."""
+        row = {"version": made.name, "recipe": run.recipe, "met": run.met, "why": run.why, "seconds": run.seconds}
+        row |= {"rungs": [dict(rung) for rung in run.rungs], "findings": [plain_finding(f) for f in run.findings]}
+        row["curves"] = fit.curves(run)
+        self.store.append("run", [Row(f"{run.id}/{made.name}", made.created, row)])
+
+    # proving --------------------------------------------------------------------------------------------------------
+
+    def evaluate(self, number: int | None = None, file: str | Path | None = None) -> Any:
+        """The metrics of a version (default: the champion) on a labelled file (default: the test split)."""
+        made = self._chosen(number)
+        task = self._task_of(made)
+        return evaluate.evaluate(
+            task, task.adapter(self.registry.folder(made)), self._labelled(file), confidence=self._confidence()
+        )
+
+    def gate(self, number: int, file: str | Path | None = None) -> Any:
+        """The verdict on a version against `require:` and, paired on the same records, against the champion."""
+        made = self.registry.version(number)
+        task = self._task_of(made)
+        records = self._labelled(file)
+        held = evaluate.evaluate(task, task.adapter(self.registry.folder(made)), records, confidence=self._confidence())
+        champion = self.registry.champion()
+        rival = None if champion is None or champion.number == number else champion
+        return gate.gate(
+            held.columns, self._answers_of(rival, task, records), require=self.config.require,
+            options=self.config.gate, estimates=held.estimates, labels=task.labels,
+        )  # fmt: skip
+
+    def _labelled(self, file: str | Path | None) -> Sequence[Record]:
+        if file is None:
+            return self._prepared().split.test
+        loaded = data.read([str(Path(file).resolve())], self.config.data.columns, base=self.home)
+        return data.clean(loaded.records, self.config.labels)
+
+    def _answers_of(self, made: Version | None, task: Any, records: Sequence[Record]) -> Columns | None:
+        if made is None:
+            return None
+        adapter = task.adapter(self.registry.folder(made))
+        columns: Columns = evaluate.evaluate(task, adapter, records, latency=False).columns
+        return columns
+
+    # versions -------------------------------------------------------------------------------------------------------
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        return self.registry.versions()
+
+    def champion(self) -> Version | None:
+        """The version that answers now."""
+        return self.registry.champion()
+
+    def promote(self, number: int | None = None, *, anyway: str = "") -> Promotion:
+        """Make a version (default: the newest) the champion; one whose gate did not pass needs a reason in `anyway`."""
+        versions = self.versions()
+        made = self.registry.version(number if number is not None else versions[-1].number if versions else 0)
+        outcome = made.about.get("gate", {}).get("outcome", "none")
+        if outcome != "pass" and not anyway:
+            raise NotMet(
+                f"{made.name} was not promoted: its gate said {outcome!r} ({made.about.get('gate', {}).get('why', '')}). "
+                f'Promote it all the same with --anyway "your reason", which is kept in the history'
+            )
+        return self.registry.promote(made.number, why=anyway or made.about["gate"]["why"])
+
+    def rollback(self, why: str = "asked for") -> Promotion:
+        """Make the champion before the present one champion again."""
+        return self.registry.rollback(why=why)
+
+    def history(self) -> list[Promotion]:
+        """Who was champion when, and why."""
+        return self.registry.history()
+
+    # answers and labels -----------------------------------------------------------------------------------------------
+
+    def answer(
+        self, file: str | Path, out: Path, *, number: int | None = None, progress: Progress | None = None
+    ) -> int:
+        """Answer every record of a file with a version (default: the champion) into JSON Lines; how many were."""
+        made = self._chosen(number)
+        adapter = self._task_of(made).adapter(self.registry.folder(made))
+        loaded = data.read([str(Path(file).resolve())], self.config.data.columns, base=self.home, targets=False)
+        done = 0
+        fresh = out.with_name(out.name + ".part")
+        with fresh.open("w", encoding="utf-8") as lines:
+            for start in range(0, len(loaded.records), 256):
+                batch = loaded.records[start : start + 256]
+                for one, output in zip(batch, adapter.answer(batch), strict=True):
+                    kept = {key: value for key, value in output.items() if key != "embedding"}
+                    lines.write(json.dumps({"id": one.id, "model": made.name, **kept}, ensure_ascii=False) + "\n")
+                done += len(batch)
+                if progress:
+                    progress("answering", done / len(loaded.records), {})
+        fresh.replace(out)
+        return done
+
+    def feedback(self, labels: str | Path | Sequence[Mapping[str, Any]]) -> Any:
+        """Late labels, from a file with id and target or as mappings {id, target, at?, correct?}."""
+        rows = data.read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+        champion = self.registry.champion()
+        known = None
+        if champion is not None:
+            task = self._task_of(champion)
+            known = lambda label: task.check(replace(label, input="a text that is not checked here"))  # noqa: E731
+        return record.feedback(self.store, rows, known=known)
+
+    def server(self) -> Any:
+        """The engine that answers, with its recorder; `rest.create_app` puts it behind HTTP."""
+        from luthier.stages import serve
+
+        champion = self.registry.champion()
+        if champion is None:
+            raise UsageError("nothing can be served yet: there is no champion. Run `luthier fit`, then `luthier promote`")
+        recorder = record.Recorder(self.store)
+
+        def load() -> tuple[Version, Any]:
+            newest = self.registry.champion() or champion
+            return newest, self._task_of(newest).adapter(self.registry.folder(newest))
+
+        return serve.Server(
+            self._task_of(champion), load, record=recorder.submit, options=self.config.serve,
+            newest=self.registry.champion_since, close=recorder.close,
+        )  # fmt: skip
+
+    # shared -----------------------------------------------------------------------------------------------------------
+
+    def _chosen(self, number: int | None) -> Version:
+        made = self.registry.version(number) if number is not None else self.registry.champion()
+        if made is None:
+            raise UsageError("there is no champion yet: run `luthier fit` and `luthier promote`, or name a version")
+        return made
+
+    def _source(self) -> str:
+        """The base model: a folder beside luthier.yaml, any folder, or a name on the hub."""
+        beside = (self.home / self.config.model).expanduser()
+        return str(beside) if beside.is_dir() else self.config.model
+
+    def _work(self, run_id: str) -> Path:
+        folder = self.home / self.config.store / "runs" / run_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: cannot be made: {error.strerror}. Name a folder you may write to under `store:`"
+            ) from error
+        return folder
+
+    def _confidence(self) -> float:
+        return max((rule.confidence for rule in self.config.require.values()), default=0.95)
+
+
+def with_tags(columns: Columns, records: Sequence[Record], tags: Sequence[str]) -> dict[str, Any]:
+    """`columns` with a text column `tag:<name>` for every tag that is watched as a slice."""
+    import numpy as np
+
+    return dict(columns) | {f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags}
+
+
+
+
+def _check_names(path: Path, config: Config) -> None:
+    asked = [("task", "task", [config.task]), ("check", "monitor.checks", list(config.monitor.checks))]
+    asked.append(("recipe", "fit.recipe", [config.fit.recipe] if config.fit.recipe != "auto" else list(config.fit.rungs)))
+    wrong = [
+        f"{path}: {place}: there is no {kind} {name!r} (known: {', '.join(every(kind))})"
+        for kind, place, names in asked
+        for name in names
+        if name not in every(kind)
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _plain(require: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: asdict(rule) for name, rule in require.items()}
+
+
+def digest(*parts: Any) -> str:
+    """A short name for a piece of work: the same parts give the same name."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _folder_digest(source: str) -> str:
+    """SHA-256 of the base model's weights file, empty for a name on the hub."""
+    weights = sorted(Path(source).glob("*.safetensors")) if Path(source).is_dir() else []
+    total = hashlib.sha256()
+    for path in weights:
+        with path.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"sha256:{total.hexdigest()}" if weights else ""
