@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 from luthier.types import Columns, Finding, Promise
 
-__all__ = ["Check", "Memory"]
+__all__ = ["Check", "Memory", "silent"]
 
 Memory: TypeAlias = Mapping[str, Any]
 """Plain data: str, int, float, bool, lists and dicts of them, and numpy arrays without objects. Bounded; never pickled."""
@@ -17,19 +18,29 @@ class Check(Protocol):
     """A frozen dataclass of options with two methods.
 
     `when` "answer": windows hold answers as they arrive; "label": rows whose target has just become known; "pair":
-    paired columns of candidate and champion (a gate).
+    paired columns of candidate and champion (a gate); "curve": rows are training steps.
 
     `start` turns the reference (or, in a gate, nothing: `{}`) into memory; `step` takes the next window of columns
     and answers with the new memory and a Finding on everything seen so far. A window may be empty. Neither changes
     its arguments. The laws (laws.py): a window cut into parts gives the same last finding as the whole, memory
     survives `codec.pack`/`unpack`, what `step` never changes lies under the key "reference" (the monitor derives it again
     instead of storing it), an empty window changes nothing, NaN never reaches `evidence`.
+
+    When nothing can be said (the reference is too small or lacks a column, nothing has been seen) the Finding has
+    value nan, evidence 1 and no alarm, and `why` says what is missing. A column absent from a window is nothing seen.
+    `alarm` of a monitor: something is wrong, and it stays until the memory is started again. In a gate `evidence`
+    speaks for the requirement, which is shown once it reaches 1/level; `alarm` says that the opposite is shown.
     """
 
     name: str
-    when: Literal["answer", "label", "pair"]
+    when: Literal["answer", "label", "pair", "curve"]
 
     @property
     def promise(self) -> Promise: ...
     def start(self, reference: Columns) -> Memory: ...
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]: ...
+
+
+def silent(name: str, promise: Promise, why: str, *, limit: float = math.nan, n: int = 0) -> Finding:
+    """The Finding of a check that has nothing to say yet, and why."""
+    return Finding(check=name, value=math.nan, limit=limit, evidence=1.0, promise=promise, alarm=False, n=n, why=why)
