@@ -1,0 +1,342 @@
+"""The door to torch for texts: a classifier of transformers with its tokenizer. Imported only when a model is wanted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from luthier.errors import ModelError, TargetError, need
+from luthier.hardware import autocast, has_bf16
+from luthier.types import Record
+
+__all__ = ["TextClassifier"]
+
+_BEST = 5  # scores an answer carries
+_BATCH = 32  # texts at once; sorted by length, so more gains nothing on a CPU (measured)
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5", "*.msgpack", "*.joblib")
+
+
+class TextClassifier:
+    """A model, its tokenizer and its temperature.
+
+    `labels` are in the order of the model's outputs. `fresh`: the classifier has random weights and answers nothing yet.
+    `class_weights` (k,) and `label_smoothing` shape the training loss; `bf16` says how matrices are multiplied. The
+    last layer always works in float32: bfloat16 would round confidences to three digits.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, fresh: bool = False, temperature: float = 1.0) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.labels = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
+        self.fresh, self.temperature = fresh, temperature
+        self.bf16 = has_bf16()
+        self.class_weights: Any = None
+        self.label_smoothing = 0.0
+        self.max_length = _longest(model.config, tokenizer)
+        self._places = {label: index for index, label in enumerate(self.labels)}
+        self._features: Any = None
+        self.head.register_forward_hook(self._in_float32)
+        model.eval()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TextClassifier:
+        """A trained classifier from its folder. Raises ModelError when the folder holds none."""
+        adapter = cls.open(folder, ())
+        if adapter.fresh:
+            raise ModelError(f"{folder}: holds a model without a trained classifier. Fine-tune it first: luthier fit")
+        return adapter
+
+    @classmethod
+    def open(cls, source: str | Path, labels: Sequence[str]) -> TextClassifier:
+        """The model of `source`: a folder, or a name of the Hugging Face hub.
+
+        It gets a new, random classifier (`fresh`) when it has none for exactly these labels; labels () keeps what is there.
+        Only safetensors are read, no code of the model's author runs, and a folder is never completed from the network.
+        """
+        transformers = need("transformers", extra="fit")
+        where = _folder(source)
+        options = {"trust_remote_code": False, "local_files_only": isinstance(where, Path)}
+        with _quiet(), _as_model_error(source):
+            config = transformers.AutoConfig.from_pretrained(where, **options)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+            fresh = _is_fresh(config, labels)
+            if fresh and labels:
+                config.id2label = dict(enumerate(labels))
+                config.label2id = {label: index for index, label in enumerate(labels)}
+            config.problem_type = "single_label_classification"
+            model = transformers.AutoModelForSequenceClassification.from_pretrained(
+                where, config=config, use_safetensors=True, ignore_mismatched_sizes=fresh, dtype="float32", **options
+            )
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+            model.config.pad_token_id = tokenizer.pad_token_id
+        return cls(model, tokenizer, fresh=fresh, temperature=_temperature(where))
+
+    @property
+    def head(self) -> Any:
+        """The last linear layer (k, d): what the recipe `head` trains."""
+        from torch import nn
+
+        layers = [m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == len(self.labels)]
+        if not layers:
+            raise ModelError(
+                f"a {type(self.model).__name__} does not end in a linear layer for {len(self.labels)} labels"
+            )
+        return layers[-1]
+
+    def sizes(self, records: Sequence[Record]) -> list[int]:
+        """Tokens of each record, as the model reads them."""
+        return [len(ids) for ids in self._tokens(records)["input_ids"]] if records else []
+
+    def batch(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Padded tensors (n, longest), and `labels` (n,) where every record has a target.
+
+        Raises TargetError for a target the model has no output for.
+        """
+        import torch
+
+        found = dict(self._tokens(records, padding=True, return_tensors="pt"))
+        if all(record.target is not None for record in records):
+            found["labels"] = torch.tensor([self._place(record) for record in records])
+        return found
+
+    def loss(self, batch: Mapping[str, Any]) -> Any:
+        """Mean cross-entropy of a batch (float32, scalar), with class weights and label smoothing as set."""
+        from torch.nn import functional
+
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        with autocast(self.bf16):
+            logits = self.model(**inputs).logits
+        return functional.cross_entropy(
+            logits.float(), batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
+
+    def answer(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """One output a record, in their order; computed sorted by length.
+
+        Raises ModelError when the classifier is not trained, or gives NaN.
+        """
+        if self.fresh:
+            raise ModelError("the classifier of this model is not trained. Fine-tune it first: luthier fit")
+        found: list[dict[str, Any]] = [{}] * len(records)
+        for rows, logits, embedding, lengths in self._forward(records):
+            outputs = self._outputs(logits, embedding, lengths)
+            for row, output in zip(rows, outputs, strict=True):
+                if not math.isfinite(output["confidence"]):
+                    raise ModelError(
+                        f"the model gives {output['confidence']} for record {records[row].id}: its weights are broken"
+                    )
+                found[row] = output
+        return found
+
+    def features(self, records: Sequence[Record]) -> np.ndarray:
+        """(n, d) float32: what the last linear layer reads, in eval mode."""
+        width = self.head.in_features
+        found = np.zeros((len(records), width), np.float32)
+        for rows, *_ in self._forward(records):
+            if self._features.shape != (len(rows), width):
+                raise ModelError(f"a {type(self.model).__name__} classifies every token; use the recipe full or lora")
+            found[rows] = self._features.numpy()
+        return found
+
+    def logits(self, records: Sequence[Record]) -> np.ndarray:
+        """(n, k) float32, before the temperature."""
+        found = np.zeros((len(records), len(self.labels)), np.float32)
+        for rows, logits, *_ in self._forward(records):
+            found[rows] = logits.numpy()
+        return found
+
+    def calibrate(self, records: Sequence[Record]) -> float:
+        """Set the temperature that makes the targets of `records` most likely (Guo et al., 2017), and give it.
+
+        Fewer than 20 labelled records, or only right or only wrong answers, say too little: 1.0.
+        """
+        labelled = [record for record in records if record.target in self._places]
+        self.temperature = 1.0
+        if len(labelled) >= 20:
+            targets = np.array([self._place(record) for record in labelled])
+            self.temperature = _best_temperature(self.logits(labelled).astype(np.float64), targets)
+        return self.temperature
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `transformers.pipeline` loads as it is; the temperature lies in luthier/calibration.json."""
+        with _quiet():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        (folder / "luthier").mkdir(exist_ok=True)
+        (folder / "luthier" / "calibration.json").write_text(
+            json.dumps({"temperature": self.temperature}) + "\n", "utf-8"
+        )
+
+    def _forward(self, records: Sequence[Record]) -> Iterator[tuple[list[int], Any, Any, list[int]]]:
+        """Rows, logits (b, k), mean-pooled last hidden state (b, d) and lengths of each batch, shortest texts first."""
+        import torch
+
+        sizes = self.sizes(records)
+        order = sorted(range(len(records)), key=lambda row: sizes[row])
+        self.model.eval()
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            batch = dict(self._tokens([records[row] for row in rows], padding=True, return_tensors="pt"))
+            with torch.inference_mode(), autocast(self.bf16):
+                out = self.model(**batch, output_hidden_states=True)
+                hidden = (out.get("hidden_states") or out.get("encoder_hidden_states"))[-1].float()  # (b, tokens, d)
+                mask = batch["attention_mask"][..., None].float()  # (b, tokens, 1)
+                embedding = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)  # (b, d)
+            yield rows, out.logits.float(), embedding, [sizes[row] for row in rows]
+
+    def _outputs(self, logits: Any, embedding: Any, lengths: list[int]) -> list[dict[str, Any]]:
+        probability = (logits.double() / self.temperature).softmax(-1)  # (b, k)
+        best, place = probability.topk(min(_BEST, len(self.labels)))
+        entropy = (-probability * probability.clamp(min=1e-300).log()).sum(-1)
+        vectors = embedding.clamp(-65504, 65504).half().numpy()
+        rows = zip(best.tolist(), place.tolist(), entropy.tolist(), lengths, vectors, strict=True)
+        return [
+            {
+                "label": self.labels[where[0]],
+                "confidence": scores[0],
+                "margin": scores[0] - (scores[1] if len(scores) > 1 else 0.0),
+                "entropy": uncertainty,
+                "length": length,
+                "scores": {self.labels[index]: score for index, score in zip(where, scores, strict=True)},
+                "embedding": vector,
+            }
+            for scores, where, uncertainty, length, vector in rows
+        ]
+
+    def _tokens(self, records: Sequence[Record], **options: Any) -> Any:
+        # a text is cut before it is tokenized: ten megabytes of it cost seconds, and only max_length tokens are read
+        cut = max(10_000, 64 * self.max_length)
+        texts = [str(record.input)[:cut].encode("utf-8", "replace").decode("utf-8") for record in records]
+        return self.tokenizer(texts, truncation=True, max_length=self.max_length, **options)
+
+    def _place(self, record: Record) -> int:
+        try:
+            return self._places[record.target]
+        except (KeyError, TypeError):
+            raise TargetError(
+                f"record {record.id}: target {record.target!r} is no label of the model; it knows {list(self.labels)[:20]}"
+            ) from None
+
+    def _in_float32(self, layer: Any, inputs: tuple[Any, ...], _: Any) -> Any:
+        import torch
+
+        with torch.autocast("cpu", enabled=False):
+            self._features = inputs[0].detach().float()
+            bias = layer.bias.float() if layer.bias is not None else None
+            return torch.nn.functional.linear(inputs[0].float(), layer.weight.float(), bias)
+
+
+def _folder(source: str | Path) -> str | Path:
+    """A checked local folder, or the name of a model on the hub."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        if isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
+            raise ModelError(
+                f"model {str(source)!r}: there is no such folder. Give a folder, or a name like sentence-transformers/all-MiniLM-L6-v2"
+            )
+        return source
+    if not path.is_dir():
+        raise ModelError(f"model {path}: is a file; give the folder that holds config.json and model.safetensors")
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"model folder {path}: has no config.json, so it is no model that transformers can load. Give the folder that save_pretrained wrote"
+        )
+    if (path / "adapter_config.json").exists():
+        raise ModelError(
+            f"model folder {path}: has adapter_config.json, a LoRA without its base. Merge it first: merge_and_unload() of peft, then save_pretrained"
+        )
+    if not any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+        pickles = sorted(found.name for pattern in _PICKLES for found in path.glob(pattern))
+        if pickles:
+            raise ModelError(
+                f"model folder {path}: its weights are in {pickles[0]}, a format that can run code when it is read. Luthier reads only safetensors: convert them with save_pretrained of a transformers you trust"
+            )
+        raise ModelError(f"model folder {path}: has no weights. Put model.safetensors beside config.json")
+    return path
+
+
+def _is_fresh(config: Any, labels: Sequence[str]) -> bool:
+    """Whether the model needs a new classifier for `labels`. The same labels in another order are the same labels."""
+    trained = any("ForSequenceClassification" in name for name in config.architectures or ())
+    return not trained or bool(labels) and set(config.id2label.values()) != set(labels)
+
+
+def _longest(config: Any, tokenizer: Any) -> int:
+    """Tokens a text is cut to: the tokenizer's limit and the model's positions (RoBERTa's start after the padding id)."""
+    limit = int(min(tokenizer.model_max_length, 131_072))
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        taken = (
+            (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+        )
+        limit = min(limit, positions - taken)
+    return limit
+
+
+def _temperature(where: str | Path) -> float:
+    path = Path(where) / "luthier" / "calibration.json"
+    if not isinstance(where, Path) or not path.exists():
+        return 1.0
+    try:
+        value = float(json.loads(path.read_text("utf-8"))["temperature"])
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"temperature {value}")
+        return value
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f'{path}: must hold {{"temperature": a number above 0}}: {error}') from error
+
+
+def _best_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Golden-section search on ln T in [ln 0.05, ln 20]: the mean log loss is unimodal there."""
+    if len(set((logits.argmax(1) == targets).tolist())) < 2:
+        return 1.0
+
+    def cost(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        top = scaled.max(1)
+        return float(
+            (np.log(np.exp(scaled - top[:, None]).sum(1)) + top - scaled[np.arange(len(targets)), targets]).mean()
+        )
+
+    low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if cost(left) < cost(right) else (left, high)
+    return math.exp((low + high) / 2)
+
+
+@contextmanager
+def _as_model_error(source: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # every loader fails in its own way: OSError, ValueError, SafetensorError, RuntimeError
+        reason = str(error).strip().split("\n")[0][:300]
+        raise ModelError(
+            f"model {str(source)!r}: cannot be loaded as a text classifier: {type(error).__name__}: {reason}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' progress bars and load reports say nothing a user of Luthier can act on."""
+    from transformers.utils import logging as hf
+
+    level: Literal[10, 20, 30, 40, 50] = hf.get_verbosity()
+    bars = hf.is_progress_bar_enabled()
+    hf.set_verbosity(logging.ERROR)
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf.set_verbosity(level)
+        if bars:
+            hf.enable_progress_bar()
