@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from luthier.types import Estimate
 
 __all__ = [
+    "Block",
     "Event",
     "Point",
+    "blocks",
     "clean",
     "estimate",
     "estimate_text",
@@ -56,12 +58,22 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened; kinds: start, shift, detect, label, update, gate, promote, rollback, reject, or other."""
+    """Something that happened: start, shift, detect, label, update, gate, promote, rollback, reject, or another."""
 
     at: datetime
     kind: str
     title: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring buckets with labels enough to say something: from `start` to `end`, true accuracy pooled."""
+
+    start: datetime
+    end: datetime
+    true: Estimate
+    model: str
 
 
 def text(value: Any, limit: int = 400) -> str:
@@ -176,6 +188,31 @@ def pooled(points: Iterable[Point]) -> Estimate:
     centre = (share + z * z / 2 / n) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / 4 / n / n) / (1 + z * z / n)
     return Estimate(mean, n, centre - half, centre + half)
+
+
+def blocks(points: list[Point], happened: Iterable[Event] = ()) -> list[Block]:
+    """True accuracy over neighbouring buckets pooled to about a twentieth of all labels, 40 at least.
+
+    A block never spans two versions, nor a shift, promotion or rollback; buckets without labels widen their block.
+    """
+    cuts = {event.at for event in happened if event.kind in ("shift", "promote", "rollback")}
+    target = max(40, sum(point.true.n for point in points) // 20)
+    groups: list[list[int]] = []
+    for index, point in enumerate(points):
+        new = not groups or point.model != points[index - 1].model
+        new = new or any(points[index - 1].at < cut <= point.at for cut in cuts)
+        if new or sum(points[i].true.n for i in groups[-1]) >= target:
+            groups.append([])
+        groups[-1].append(index)
+    found = []
+    for group in groups:
+        first, last = points[group[0]], points[group[-1]]
+        start = first.at - (first.at - points[group[0] - 1].at) / 2 if group[0] else first.at
+        end = last.at + (points[group[-1] + 1].at - last.at) / 2 if group[-1] + 1 < len(points) else last.at
+        true = pooled(points[i] for i in group)
+        if true.n:
+            found.append(Block(start, end, true, first.model))
+    return found
 
 
 def number_text(value: Any, digits: int = 3) -> str:
@@ -315,7 +352,11 @@ def _loud(points: list[Point], happened: list[Event], detected: Event) -> str:
     else:
         after = pooled(point for point in points if point.at >= end.at)
         what = "A repaired version was promoted" if end.kind == "promote" else "The earlier version was put back"
-        since = f"; accuracy since then is {estimate_text(after)}" if after.n else "; no labels have arrived since"
+        since = (
+            f"; accuracy since then is {estimate_text(replace(after, n=0))}"
+            if after.n
+            else "; no labels have arrived since"
+        )
         sentences.append(f"{what} on {time_text(end.at)}{since}.")
     return " ".join(sentences)
 

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from luthier.errors import need
-from luthier.figures.base import COLOURS, empty, faded, figure, mark_events, said
+from luthier.figures.base import COLOURS, EVENT_COLOURS, empty, faded, figure, mark_events, said
 from luthier.story import (
+    Block,
     Event,
     Point,
+    blocks,
     estimate_text,
     events,
     instant,
@@ -36,22 +38,21 @@ MOST_EVENTS, MOST_PANELS = 12, 8
 def accuracy(story: Mapping[str, Any]) -> Any:
     """Accuracy over event time as a plotly Figure.
 
-    True accuracy with its interval where labels came; the label-free estimate with its interval, hollow and dashed
+    True accuracy with its interval where labels came (dots are buckets, the line pools
+    neighbouring ones); the label-free estimate with its interval, hollow and dashed
     where it is not valid ("unknown"); model versions as background bands; events as labelled lines.
     """
     points = timeline(story)
     if not points:
         return empty("No answers have been recorded yet.")
     made = figure(400)
-    if len(points) > 400:
-        made.update_traces(marker={"size": 3})
     _versions(made, points)
     _estimated(made, points)
-    _true(made, points)
+    _true(made, points, events(story))
     happened = _labelled(events(story), points[0].at, points[-1].at)
     used = mark_events(made, happened, points[0].at, points[-1].at)
     made.update_layout(margin={"l": 44, "r": 14, "t": 14 + 16 * used, "b": 34}, height=330 + 16 * used)
-    made.update_yaxes(range=_reach(points), tickformat=".2f")
+    made.update_yaxes(range=_reach(points, blocks(points, events(story))), tickformat=".2f")
     made.update_xaxes(range=_window(points), tickformatstops=_ticks())
     return made
 
@@ -72,11 +73,25 @@ def evidence(story: Mapping[str, Any]) -> Any:
     grid.update_layout(made.layout)
     for index, row in enumerate(shown, start=1):
         _panel(grid, index, row)
+    _turns(grid, len(shown), events(story))
     grid.update_xaxes(showgrid=False, fixedrange=True, zeroline=False, tickformatstops=_ticks(), showticklabels=False)
     grid.update_xaxes(showticklabels=True, row=len(shown), col=1)
-    grid.update_yaxes(gridcolor=COLOURS["line"], fixedrange=True, zeroline=False, automargin=True)
+    grid.update_yaxes(
+        gridcolor=COLOURS["line"], fixedrange=True, zeroline=False, automargin=True, tickfont={"size": 11}
+    )
     grid.update_layout(height=60 + 150 * len(shown), margin={"l": 44, "r": 14, "t": 42, "b": 30})
     return grid
+
+
+def _turns(grid: Any, panels: int, happened: Sequence[Event]) -> None:
+    """Faint upright lines where the world or the version changed."""
+    for event in [one for one in happened if one.kind in ("shift", "promote", "rollback")][:MOST_EVENTS]:
+        for index in range(1, panels + 1):
+            axis = "" if index == 1 else str(index)
+            grid.add_shape(
+                type="line", x0=event.at, x1=event.at, xref=f"x{axis}", y0=0, y1=1, yref=f"y{axis} domain",
+                layer="below", line={"color": EVENT_COLOURS[event.kind], "width": 1.2, "dash": "dot"},
+            )  # fmt: skip
 
 
 def _versions(made: Any, points: Sequence[Point]) -> None:
@@ -95,7 +110,7 @@ def _versions(made: Any, points: Sequence[Point]) -> None:
             )  # fmt: skip
 
 
-def _true(made: Any, points: Sequence[Point]) -> None:
+def _true(made: Any, points: Sequence[Point], happened: Sequence[Event]) -> None:
     seen = [point for point in points if math.isfinite(point.true.value)]
     if not seen:
         made.add_annotation(
@@ -103,10 +118,17 @@ def _true(made: Any, points: Sequence[Point]) -> None:
             showarrow=False,
         )  # fmt: skip
         return
-    _band(made, [(point.at, point.true) for point in seen], COLOURS["true"], "true")
+    steps = blocks(list(points), happened)
+    edges = [(at, step.true) for step in steps for at in (step.start, step.end)]
+    _band(made, edges, COLOURS["true"], "true")
     made.add_scatter(
-        x=[point.at for point in seen], y=[point.true.value for point in seen], mode="lines+markers", name="true",
-        legendgroup="true", line={"color": COLOURS["true"], "width": 2}, marker={"size": 4},
+        x=[at for at, _ in edges], y=[one.value for _, one in edges], mode="lines", name="true accuracy",
+        legendgroup="true", legendrank=1, line={"color": COLOURS["true"], "width": 2.5},
+        text=[f"true accuracy {estimate_text(one)}" for _, one in edges], hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    made.add_scatter(
+        x=[point.at for point in seen], y=[point.true.value for point in seen], mode="markers", showlegend=False,
+        legendgroup="true", marker={"size": 4, "color": COLOURS["true"], "opacity": 0.4},
         text=[_hover(point, "true accuracy", point.true) for point in seen], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
 
@@ -197,17 +219,16 @@ def _window(points: Sequence[Point]) -> list[datetime]:
     return [points[0].at - step, points[-1].at + step]
 
 
-def _reach(points: Sequence[Point]) -> list[float]:
-    """The y range: every value, and the intervals but for their widest tenth."""
-    values = [v for p in points for v in (p.true.value, p.estimated.value) if math.isfinite(v)]
-    lows = sorted(v for p in points for v in (p.true.low, p.estimated.low) if math.isfinite(v))
-    highs = [v for p in points for v in (p.true.high, p.estimated.high) if math.isfinite(v)]
-    if not values:
+def _reach(points: Sequence[Point], steps: Sequence[Block]) -> list[float]:
+    """The y range: every estimate and pooled value with its interval, and all single buckets but the lowest tenth."""
+    guesses = [point.estimated for point in points]
+    singles = sorted(point.true.value for point in points if math.isfinite(point.true.value))
+    seen = [v for one in guesses for v in (one.value, one.low, one.high)] + singles[len(singles) // 10 :]
+    seen = [v for v in [*seen, *(v for step in steps for v in (step.true.low, step.true.high))] if math.isfinite(v)]
+    if not seen:
         return [0.0, 1.0]
-    low = min([*values, *lows[len(lows) // 10 : len(lows) // 10 + 1]])
-    high = max(values + highs)
-    room = max((high - low) * 0.08, 0.01)
-    return [low - room, high + room / 2]
+    room = max((max(seen) - min(seen)) * 0.07, 0.01)
+    return [min(seen) - room, max(seen) + room / 2]
 
 
 def _ticks() -> list[dict[str, Any]]:
@@ -282,7 +303,7 @@ def _line(
     loud = next((place for place, point in enumerate(points) if point.get("alarm")), None)
     if loud is not None:
         grid.add_scatter(
-            x=[ats[loud]], y=[drawn[loud]], mode="markers+text", text=["first alarm "], textposition="middle left",
+            x=[ats[loud]], y=[drawn[loud]], mode="markers+text", text=["first alarm "], textposition="top left",
             textfont={"color": COLOURS["bad"], "size": 11}, row=index, col=1, hoverinfo="skip",
             marker={"symbol": "diamond", "size": 11, "color": COLOURS["bad"]},
         )  # fmt: skip
@@ -296,6 +317,6 @@ def _limit(grid: Any, index: int, level: float, label: str) -> None:
     )  # fmt: skip
     log = label.startswith("alarm")
     grid.add_annotation(
-        text=label, x=1, xref=f"x{axis} domain", y=math.log10(level) if log else level, yref=f"y{axis}",
-        xanchor="right", yanchor="bottom", showarrow=False, font={"size": 11, "color": COLOURS["bad"]},
+        text=label, x=0, xref=f"x{axis} domain", y=math.log10(level) if log else level, yref=f"y{axis}",
+        xanchor="left", xshift=3, yanchor="bottom", showarrow=False, font={"size": 11, "color": COLOURS["bad"]},
     )  # fmt: skip

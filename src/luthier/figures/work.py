@@ -116,9 +116,9 @@ def _pairs(pairs: Any) -> list[tuple[float, float]]:
 def labels(story: Mapping[str, Any]) -> Any:
     """Labels asked for, received, and used for each purpose, as a plotly Figure."""
     about = part(story, "labels")
-    counts = [("received", number(about.get("received")), COLOURS["true"])]
+    counts = [("asked for", number(about.get("asked")), COLOURS["ink"])]
+    counts += [("received", number(about.get("received")), COLOURS["true"])]
     counts += [(f"used to {said(use, 24)}", number(n), COLOURS["good"]) for use, n in part(about, "used").items()]
-    counts += [("asked for", number(about.get("asked")), COLOURS["ink"])]
     counts = [row for row in counts if math.isfinite(row[1])]
     if not counts:
         return empty("No labels were asked for, and none arrived.")
@@ -130,7 +130,7 @@ def labels(story: Mapping[str, Any]) -> Any:
         textposition="outside", cliponaxis=False,
     )  # fmt: skip
     made.update_xaxes(visible=False, range=[0, max(max(count for _, count, _ in counts), 1) * 1.15])
-    made.update_yaxes(type="category")
+    made.update_yaxes(type="category", showgrid=False)
     return made
 
 
@@ -154,5 +154,5 @@ def rungs(story: Mapping[str, Any]) -> Any:
     )  # fmt: skip
     longest = max((seconds for _, seconds, _ in found if math.isfinite(seconds)), default=1)
     made.update_xaxes(visible=False, range=[0, longest * 1.3])
-    made.update_yaxes(type="category")
+    made.update_yaxes(type="category", showgrid=False)
     return made

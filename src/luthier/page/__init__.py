@@ -1,16 +1,16 @@
-"""The report as one HTML page that works offline: figures, styles and scripts inside, nothing fetched from elsewhere."""
+"""The report as one HTML page that works offline: figures, styles and scripts inside, nothing from elsewhere."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
 from luthier.page import parts
-from luthier.page.base import absent, escaped, pill, section
+from luthier.page.base import absent, escaped, pill, section, version_name
 from luthier.story import clean, headline, part, rows, time_text, timeline
 
 __all__ = ["document"]
@@ -100,14 +100,13 @@ def _sections(story: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]
     return [one for one in [*found, *_background(story, drawn)] if one]
 
 
-def _background(story: Mapping[str, Any], drawn: Any) -> list[str]:
+def _background(story: Mapping[str, Any], drawn: Callable[[str, str], str]) -> list[str]:
     fits = parts.training(story)
     curves = drawn("curves", "training curves") if any(part(fit, "curves") for fit in rows(story, "fit")) else ""
     found = parts.data(story)
     place = parts.environment(story)
     return [
-        section("training", "Training", "Recipes are tried cheapest first, until the lower bound meets the requirement.",
-                fits + curves) if fits or curves else "",
+        section("training", "Training", "", fits + curves) if fits or curves else "",
         section("data", "Training data", "What was found before training.", found) if found else "",
         section("environment", "Environment", "", place) if place else "",
         section("words", "Five terms", "", parts.glossary()),
@@ -118,12 +117,13 @@ def _time_lede(story: Mapping[str, Any]) -> str:
     if not timeline(story):
         return ""
     return (
-        "Blue is measured where true labels came, orange is estimated without labels; shaded areas are 95% intervals. "
+        "Blue is measured where true labels came (a dot is one bucket, the line pools neighbouring ones), orange is "
+        "estimated without labels; shaded areas are 95% intervals. "
         "Where the estimate is not valid it is drawn hollow and marked “unknown”."
     )
 
 
-def _time(story: Mapping[str, Any], drawn: Any) -> str:
+def _time(story: Mapping[str, Any], drawn: Callable[[str, str], str]) -> str:
     points = timeline(story)
     if not points:
         return absent("No answers have been recorded yet.") + parts.happened(story)
@@ -135,7 +135,7 @@ def _time(story: Mapping[str, Any], drawn: Any) -> str:
 def _lineage(story: Mapping[str, Any]) -> str:
     """Who was made from whom, as a sentence of arrows."""
     steps = [
-        f"{parts.version_name(row.get('parent'))} → {parts.version_name(row.get('number'))}"
+        f"{version_name(row.get('parent'))} → {version_name(row.get('number'))}"
         for row in rows(story, "versions")
         if row.get("parent") is not None
     ]
@@ -147,8 +147,8 @@ def _figure(name: str, figure: Any, words: str) -> str:
     safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     height = int(figure.get("layout", {}).get("height") or 300)
     return (
-        f'<div class="figure" id="figure-{name}" role="img" aria-label="{escaped(words)}" style="min-height:{height}px">'
-        "</div>\n"
+        f'<div class="figure" id="figure-{name}" role="img" aria-label="{escaped(words)}" '
+        f'style="min-height:{height}px"></div>\n'
         f'<script type="application/json" data-figure="figure-{name}">{safe}</script>\n'
     )
 

@@ -6,12 +6,11 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.story import estimate_text, instant, number, number_text, part, promise_text, rows, text, time_text
+from luthier.story import instant, number, number_text, part, promise_text, text, time_text
 
 __all__ = [
     "absent",
     "escaped",
-    "estimates_table",
     "findings_table",
     "pill",
     "section",
@@ -87,18 +86,7 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> str:
     return table(heads, lines, ("", "number", "number", "", "number", "words"))
 
 
-def estimates_table(estimates: Mapping[str, Any]) -> str:
-    """Metric names with their estimates and intervals."""
-    lines = [[escaped(name, 80), escaped(estimate_text(one))] for name, one in estimates.items()]
-    return table(("metric", "value (interval, n)"), lines, ("", "number")) if lines else ""
-
-
 def version_name(value: Any) -> str:
     """v2 for the number 2; other names as they are; "–" for none."""
     found = number(value)
     return f"v{found:.0f}" if found == found and abs(found) < 1e9 else escaped(value, 40) or "–"
-
-
-def findings_of(row: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The finding dicts at `key`."""
-    return rows(row, key)

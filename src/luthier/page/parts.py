@@ -9,7 +9,6 @@ from typing import Any
 from luthier.page.base import (
     absent,
     escaped,
-    estimates_table,
     findings_table,
     pill,
     table,
@@ -17,6 +16,8 @@ from luthier.page.base import (
     version_name,
 )
 from luthier.story import (
+    Event,
+    Point,
     estimate_text,
     events,
     number,
@@ -46,8 +47,14 @@ __all__ = [
 ]
 
 GLOSSARY = (
-    ("Reference", "The held-out records on which a version was proved before it served. Later answers are compared with it."),
-    ("Interval", "The range that would hold the true number 95 times in 100. Few labels give a wide one, many a narrow one."),
+    (
+        "Reference",
+        "The held-out records on which a version was proved before it served. Later answers are compared with it.",
+    ),
+    (
+        "Interval",
+        "A range made by a rule whose ranges hold the true number 95 times in 100; more labels make it narrower.",
+    ),
     (
         "Evidence",
         "How strongly the data speak against “nothing is wrong”. Evidence of 100 means a fair bet on “wrong” "
@@ -55,8 +62,8 @@ GLOSSARY = (
     ),
     (
         "Promise",
-        "How often an alarm sounds when nothing is wrong: an upper limit for ever (needed to act without asking), or at "
-        "most one in so many observations on average (enough to call a person).",
+        "How often an alarm sounds when nothing is wrong: an upper limit for ever (needed to act without asking), or "
+        "at most one in so many observations on average (enough to call a person).",
     ),
     (
         "Champion and gate",
@@ -96,11 +103,24 @@ def facts(story: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     alarms = [event for event in events(story) if event.kind == "detect"]
     if points:
         found.append(("alarms", str(len(alarms)), alarms[0].title if alarms else "none so far"))
+        found += _delay(points, events(story), alarms)
     if versions:
         newest_version = versions[-1]
         made = f"newest by recipe {text(newest_version.get('recipe'), 30)}" if newest_version.get("recipe") else ""
         found.append(("versions", str(len(versions)), made))
     return found
+
+
+def _delay(points: list[Point], seen: list[Event], alarms: list[Event]) -> list[tuple[str, str, str]]:
+    """How much was answered between the first change and the first alarm after it."""
+    change = next((event.at for event in seen if event.kind == "shift"), None)
+    heard = next((event.at for event in alarms if change is not None and event.at >= change), None)
+    if change is None or heard is None:
+        return []
+    between = [point for point in points if change <= point.at < heard]
+    labels = sum(point.true.n for point in between)
+    answers = f"{sum(point.n for point in between):,} answers"
+    return [("until the first alarm", answers, f"after the change, {labels:,} of them labelled")]
 
 
 def happened(story: Mapping[str, Any]) -> str:
@@ -165,13 +185,13 @@ def versions(story: Mapping[str, Any]) -> str:
             time_tag(row.get("created")),
             escaped(row.get("recipe") or "–", 40),
             version_name(row.get("parent")) if row.get("parent") is not None else "–",
-            *(escaped(estimate_text(part(row, "metrics").get(name))) for name in names),
+            *(_small(part(row, "metrics").get(name)) for name in names),
         ]
         for row in found
     ]
     heads = ("version", "digest", "created", "recipe", "made from", *(name.replace("_", " ") for name in names))
     gates = "".join(
-        f"<details><summary>gate of <b>{version_name(row.get('number'))}</b>: {len(rows(row, 'gate'))} findings</summary>"
+        f"<details><summary>the gate of <b>{version_name(row.get('number'))}</b> ({len(rows(row, 'gate'))})</summary>"
         f"{findings_table(rows(row, 'gate'))}</details>"
         for row in found
         if rows(row, "gate")
@@ -247,6 +267,11 @@ def environment(story: Mapping[str, Any]) -> str:
 def glossary() -> str:
     """Five terms."""
     return '<dl class="terms">' + "".join(f"<dt>{escaped(t)}</dt><dd>{escaped(w)}</dd>" for t, w in GLOSSARY) + "</dl>"
+
+
+def _small(value: Any) -> str:
+    number_first, _, rest = escaped(estimate_text(value)).partition(" (")
+    return number_first + (f"<br><small>{rest.removesuffix(')')}</small>" if rest else "")
 
 
 def _interval(one: Any) -> str:

@@ -134,11 +134,11 @@ def _time(story: Mapping[str, Any]) -> str:
     lines = []
     for model, first, last in spans(points):
         stretch = points[first : last + 1]
-        unknown = sum(not point.valid for point in stretch)
+        unknown = f"{sum(not point.valid for point in stretch)} of {len(stretch)}"
         lines.append(
             (
                 _said(model or "unknown"), time_text(points[first].at), time_text(points[last].at),
-                f"{sum(point.n for point in stretch):,}", estimate_text(pooled(stretch)), f"{unknown} of {len(stretch)}",
+                f"{sum(point.n for point in stretch):,}", estimate_text(pooled(stretch)), unknown,
             )
         )  # fmt: skip
     return _grid(("model", "from", "to", "answers", "true accuracy", "buckets with no valid estimate"), lines)
@@ -157,7 +157,7 @@ def _evidence(story: Mapping[str, Any]) -> str:
         last = points[-1] if points else {}
         lines.append(
             (
-                _said(row.get("check")), _said(" ".join(filter(None, (text(row.get("subject")), text(row.get("slice")))))),
+                _said(row.get("check")), _said(f"{text(row.get('subject'))} {text(row.get('slice'))}"),
                 number_text(last.get("evidence")), time_text(loud.get("at")) if loud else "no alarm",
                 _said(promise_words(part(row, "promise"))),
             )
@@ -181,11 +181,12 @@ def _labels(story: Mapping[str, Any]) -> str:
     return _grid(("labels", "number"), [line for line in lines if line[1] != "–"])
 
 
-def _findings(found: Sequence[Mapping[str, Any]], indent: str = "  ") -> list[str]:
+def _findings(found: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        f"{indent}- {_said(one.get('check'))} {_said(one.get('slice'))}".rstrip()
+        f"  - {_said(one.get('check'))} {_said(one.get('slice'))}".rstrip()
         + f": {_said(one.get('why'))} (value {number_text(one.get('value'))}, limit {number_text(one.get('limit'))}, "
-        f"evidence {number_text(one.get('evidence'))}, n {number_text(one.get('n'), 0)}; {promise_text(part(one, 'promise'))})"
+        f"evidence {number_text(one.get('evidence'))}, n {number_text(one.get('n'), 0)}; "
+        f"{promise_text(part(one, 'promise'))})"
         for one in found
     ]
 
