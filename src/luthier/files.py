@@ -12,12 +12,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from luthier.errors import DataError, need
 
-__all__ = ["LONGEST", "BadRow", "Rows", "Table", "label_text", "table"]
+__all__ = ["LONGEST", "BadRow", "Rows", "Table", "label_text", "moment", "table"]
 
 LONGEST = 131_072
 """Characters one text may have (the limit of the standard csv module, kept for every format)."""
@@ -95,6 +96,27 @@ def label_text(value: Any) -> str | None:
     if isinstance(value, int | float):
         return str(value)
     raise ValueError(f"a label is one text or number, not a {type(value).__name__}: {str(value)[:60]}")
+
+
+def moment(value: Any) -> datetime | None:
+    """ISO 8601 or Unix seconds as UTC; a time without a zone is taken as UTC; blank is None.
+
+    Raises ValueError for anything else, milliseconds included.
+    """
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = datetime.fromisoformat(value.strip())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 <= value < 2**33:  # the year 2242; milliseconds land far beyond it
+            raise ValueError(f"{value:g} are no Unix seconds{' (milliseconds? divide by 1000)' if value > 0 else ''}")
+        return datetime.fromtimestamp(value, UTC)
+    if not isinstance(value, datetime):
+        raise ValueError(f"{str(value)[:40]!r} is no time")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _text(path: Path) -> str:

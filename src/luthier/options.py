@@ -6,7 +6,6 @@ ValueError in `__post_init__`, which `config.py` turns into an error with file a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,11 +25,15 @@ _STRICT = {"extra": "forbid"}  # read by pydantic when config.py validates these
 
 
 def _within(options: Any, **bounds: tuple[float, float]) -> None:
-    """Each named field is None or a finite number in [low, high]."""
-    for name, (low, high) in bounds.items():
-        value = getattr(options, name)
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise ValueError(f"{name} is {value!r}; it must lie in [{low:g}, {high:g}]")
+    """Each named field is None or a number in [low, high]; all that are not are named, one a line."""
+    given = {name: getattr(options, name) for name in bounds}
+    wrong = [
+        f"{name} is {value!r}; it must lie in [{bounds[name][0]:g}, {bounds[name][1]:g}]"
+        for name, value in given.items()
+        if value is not None and not bounds[name][0] <= value <= bounds[name][1]  # NaN fails it too
+    ]
+    if wrong:
+        raise ValueError("\n".join(wrong))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,4 +229,3 @@ class ServeOptions:
             self, port=(0, 65_535), max_batch=(1, 4096), max_wait_ms=(0, 10_000), max_queue=(1, 10**7),
             max_body_bytes=(256, 2**31), max_records=(1, 10**6), timeout_s=(0.01, 3600), rate_per_second=(0.001, 1e9),
         )  # fmt: skip
-

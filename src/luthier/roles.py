@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -71,6 +70,14 @@ def _absent(where: str, columns: Sequence[str], key: str, name: str) -> str:
 
 def yaml_text(value: str) -> str:
     """A text as YAML: bare when that is safe, quoted otherwise."""
-    plain = re.fullmatch(r"[A-Za-z_./][\w ./-]*[\w./-]|[A-Za-z_]", value, re.ASCII)
+    plain = re.fullmatch(r"(?:\.{0,2}/)?[A-Za-z_](?:[\w ./-]*[\w./-])?", value, re.ASCII)
     words = {"true", "false", "null", "yes", "no", "on", "off", "nan", "inf", "y", "n"}
-    return value if plain and value.casefold().lstrip(".") not in words else json.dumps(value, ensure_ascii=False)
+    if plain and value.casefold() not in words:
+        return value
+    return '"' + "".join(map(_escaped, value)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

@@ -7,12 +7,12 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import DataError
-from luthier.files import LONGEST, BadRow, Table, label_text, table
+from luthier.files import LONGEST, BadRow, Table, label_text, moment, table
 from luthier.options import ColumnOptions, SplitOptions
 from luthier.roles import roles
 from luthier.stages.base import Issue, Loaded, Progress, normalised
@@ -113,7 +113,7 @@ def _record(values: Mapping[str, Any], columns: ColumnOptions, taken: _Taken) ->
     if target is None and taken.labelled:
         return BadRow("no_label", "the label is missing, blank or NaN")
     try:
-        at = _moment(values.get(columns.at), taken.now) if columns.at else taken.now
+        at = (moment(values.get(columns.at)) if columns.at else None) or taken.now
     except (ValueError, OverflowError) as error:
         return BadRow("bad_time", str(error))
     name = _scalar(values.get(columns.id)) if columns.id else ""
@@ -138,24 +138,6 @@ def _scalar(value: Any) -> str:
     if value is None or isinstance(value, list | dict) or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def _moment(value: Any, now: datetime) -> datetime:
-    """ISO 8601 or Unix seconds as UTC; a time without a zone is taken as UTC; blank is `now`."""
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return now
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = datetime.fromisoformat(value.strip())
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if not 0 <= value < 2**33:  # the year 2242; milliseconds land far beyond it
-            raise ValueError(f"{value:g} are no Unix seconds{' (milliseconds? divide by 1000)' if value > 0 else ''}")
-        return datetime.fromtimestamp(value, UTC)
-    if not isinstance(value, datetime):
-        raise ValueError(f"{str(value)[:40]!r} is no time")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def split(
