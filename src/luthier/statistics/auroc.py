@@ -1,0 +1,103 @@
+"""The area under the ROC curve, from counts of positives and negatives in narrow bins of the odds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from luthier.names import register
+from luthier.statistics.base import State, When, column, log_buckets, share, z_score
+from luthier.types import Columns, Estimate
+
+__all__ = ["Auroc", "curve"]
+
+_BITS = 7  # a bin is at most 0.0078 wide on the logit
+_LOWEST, _HIGHEST = -64, 54  # powers of two of the odds; 1 - p is never below 2**-53
+
+
+@register("statistic", "auroc.v1")
+@dataclass(frozen=True, slots=True)
+class Auroc:
+    """P(score of a positive > score of a negative), ties half, for a `score` in [0, 1] and `target` 0 or 1.
+
+    Scores are binned by sign-free log-buckets of the odds p / (1 - p), 128 to the octave, so a bin is at most 0.0078
+    wide on the logit; scores closer than that count as tied. Rows with a score outside [0, 1] or a target that is not
+    0 or 1 are missing. Reads `auroc` (normal interval on the logit with DeLong's variance, 1988; when all pairs are
+    in order, the exact binomial bound of the rarer class instead), `positive` (their share, Wilson) and `missing`
+    (Wilson).
+    """
+
+    name: ClassVar[str]
+    when: ClassVar[When] = "label"
+    score: str = "score"
+    target: str = "target"
+    confidence: float = 0.95
+
+    def observe(self, columns: Columns) -> State:
+        """{missing, bins: rising int64 (m,), negative, positive: int64 (m,)}, m ≤ 15,106."""
+        score, target = column(columns, self.score), column(columns, self.target)
+        good = (score >= 0) & (score <= 1) & ((target == 0) | (target == 1))
+        score, target = score[good], target[good]
+        with np.errstate(divide="ignore"):
+            odds = score / (1 - score)
+        low, high = (1023 + _LOWEST) << _BITS, (1023 + _HIGHEST) << _BITS
+        place = np.clip(log_buckets(np.abs(odds), _BITS), low, high) - low
+        both = np.bincount(place * 2 + (target == 1), minlength=2 * (high - low + 1)).reshape(-1, 2).astype(np.int64)
+        return _state(int(len(good) - len(score)), np.flatnonzero(both.any(axis=1)), both[both.any(axis=1)])
+
+    def merge(self, a: State, b: State) -> State:
+        bins = np.union1d(a["bins"], b["bins"])
+        both = np.zeros((len(bins), 2), np.int64)
+        for state in (a, b):
+            both[np.searchsorted(bins, state["bins"])] += np.stack((state["negative"], state["positive"]), axis=1)
+        return _state(a["missing"] + b["missing"], bins, both)
+
+    def read(self, state: State) -> dict[str, Estimate]:
+        positives, negatives = int(state["positive"].sum()), int(state["negative"].sum())
+        n = positives + negatives
+        return {
+            "auroc": _area(state, positives, negatives, self.confidence),
+            "positive": share(positives, n, self.confidence),
+            "missing": share(state["missing"], n + state["missing"], self.confidence),
+        }
+
+
+def curve(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """(false positive rate, true positive rate) from the strictest threshold to the loosest, each (m + 1,).
+
+    NaN where a class was never seen.
+    """
+    rates = []
+    for side in ("negative", "positive"):
+        passed = np.concatenate(([0], np.cumsum(state[side][::-1])))
+        rates.append(passed / passed[-1] if passed[-1] else np.full(len(passed), np.nan))
+    return rates[0], rates[1]
+
+
+def _state(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
+    negative, positive = (np.ascontiguousarray(side) for side in (both[:, 0], both[:, 1]))
+    return {"missing": missing, "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
+
+
+def _area(state: State, positives: int, negatives: int, confidence: float) -> Estimate:
+    n = positives + negatives
+    if not (positives and negatives):
+        return Estimate()
+    negative, positive = state["negative"], state["positive"]
+    beaten = (np.cumsum(negative) - negative / 2) / negatives  # placement of a positive in each bin
+    beats = (positives - np.cumsum(positive) + positive / 2) / positives  # and of a negative
+    area = float(positive @ beaten) / positives
+    if area in (0.0, 1.0):
+        least = ((1 - confidence) / 2) ** (1 / min(positives, negatives))
+        return Estimate(area, n, least if area else 0.0, 1.0 if area else 1 - least)
+    variance = 0.0
+    for times, place in ((positive, beaten), (negative, beats)):
+        count = int(times.sum())
+        variance += float(times @ (place - area) ** 2) / max(count - 1, 1) / count
+    half = z_score(confidence) * math.sqrt(variance) / (area * (1 - area))  # on the logit
+    centre = math.log(area / (1 - area))
+    low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
+    return Estimate(area, n, min(low, area), max(high, area))

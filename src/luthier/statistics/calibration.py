@@ -1,0 +1,136 @@
+"""Whether a probability means what it says: reliability bins, expected calibration error and Brier score."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from luthier.names import register
+from luthier.statistics.base import (
+    State,
+    When,
+    add,
+    column,
+    exact_sum,
+    normal,
+    quotient,
+    same_options,
+    share,
+    wilson_bounds,
+)
+from luthier.types import Columns, Estimate
+
+__all__ = ["Calibration", "reliability"]
+
+_SUMS = ("probability", "outcome")
+_TOTALS = ("gap", "gap_squares", "brier", "brier_squares")
+
+
+@register("statistic", "calibration.v1")
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`probability` against what happened, in `bins` bins of equal width.
+
+    `outcome` "right": 1 - loss, for the confidence of the answer; "positive": whether `target` is class 1, for the
+    score of a binary task. A row is missing when its probability or outcome is unknown or outside [0, 1]. Reads `ece`
+    (Naeini et al. 2015; never below zero by chance, so read it with its interval, a normal one with independent bins),
+    `brier` (mean squared difference; of the positive class with outcome "positive"), `gap` (mean probability - mean
+    outcome, above zero: overconfident), all normal from exact sums, and `missing` (Wilson).
+    """
+
+    name: ClassVar[str]
+    when: ClassVar[When] = "label"
+    probability: str = "confidence"
+    outcome: Literal["right", "positive"] = "right"
+    bins: int = 15
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bins <= 1000:
+            raise ValueError(f"bins is {self.bins}; it must lie in [2, 1000]")
+        if self.outcome not in ("right", "positive"):
+            raise ValueError(f"outcome is {self.outcome!r}; it must be 'right' or 'positive'")
+
+    def observe(self, columns: Columns) -> State:
+        """{bins, n, missing, counts (bins,), probability, outcome, outcome_squares: Exact by bin, and Exact totals}."""
+        p = column(columns, self.probability)
+        y = self._outcomes(columns)
+        good = (p >= 0) & (p <= 1) & (y >= 0) & (y <= 1)
+        p, y = p[good], y[good]
+        place = np.minimum((p * self.bins).astype(np.int64), self.bins - 1)
+        order = np.argsort(place, kind="stable")
+        ends = np.cumsum(np.bincount(place, minlength=self.bins))[:-1]
+        gap = p - y
+        totals = zip(_TOTALS, (gap, gap * gap, gap * gap, (gap * gap) ** 2), strict=True)
+        state: dict[str, Any] = {"bins": self.bins, "n": len(p), "missing": len(good) - len(p)}
+        state["counts"] = np.bincount(place, minlength=self.bins).astype(np.int64)
+        for key, values in (("probability", p), ("outcome", y), ("outcome_squares", y * y)):
+            state[key] = [exact_sum(part) for part in np.split(values[order], ends)]
+        return state | {key: exact_sum(values) for key, values in totals}
+
+    def _outcomes(self, columns: Columns) -> np.ndarray:
+        if self.outcome == "right":
+            return 1 - column(columns, "loss")
+        target = column(columns, "target")
+        return np.where(target >= 0, (target == 1).astype(np.float64), np.nan)
+
+    def merge(self, a: State, b: State) -> State:
+        same_options(a, b, "bins")
+        merged: dict[str, Any] = {"bins": a["bins"], "n": a["n"] + b["n"], "missing": a["missing"] + b["missing"]}
+        merged["counts"] = a["counts"] + b["counts"]
+        for key in (*_SUMS, "outcome_squares"):
+            merged[key] = [add(x, y) for x, y in zip(a[key], b[key], strict=True)]
+        return merged | {key: add(a[key], b[key]) for key in _TOTALS}
+
+    def read(self, state: State) -> dict[str, Estimate]:
+        n = state["n"]
+        missing = share(state["missing"], n + state["missing"], self.confidence)
+        if n == 0:
+            return dict.fromkeys(("ece", "brier", "gap"), Estimate()) | {"missing": missing}
+        brier = _mean(state, "brier", self.confidence)
+        brier = Estimate(brier.value, n, max(brier.low, 0.0), min(brier.high, 1.0))
+        gap = _mean(state, "gap", self.confidence)
+        return {"ece": _ece(state, self.confidence), "brier": brier, "gap": gap, "missing": missing}
+
+
+def reliability(state: State, confidence: float = 0.95) -> list[dict[str, Any]]:
+    """The bins that hold something: {low, high, n, probability: mean, outcome: Estimate (Wilson)}."""
+    found = []
+    for i in np.flatnonzero(state["counts"]).tolist():
+        n = int(state["counts"][i])
+        mean = quotient(state["outcome"][i], n)
+        low, high = wilson_bounds(mean * n, n, confidence)
+        found.append(
+            {
+                "low": i / state["bins"],
+                "high": (i + 1) / state["bins"],
+                "n": n,
+                "probability": quotient(state["probability"][i], n),
+                "outcome": Estimate(mean, n, float(low), float(high)),
+            }
+        )
+    return found
+
+
+def _mean(state: State, key: str, confidence: float) -> Estimate:
+    n = state["n"]
+    mean, square = quotient(state[key], n), quotient(state[f"{key}_squares"], n)
+    error = math.sqrt(max(square - mean * mean, 0.0) / (n - 1)) if n > 1 else math.nan
+    return normal(mean, error, n, confidence)
+
+
+def _ece(state: State, confidence: float) -> Estimate:
+    """Σ share of bin · |mean probability - mean outcome|, its error from the outcomes' variance in each bin."""
+    n, total, variance = state["n"], 0.0, 0.0
+    for i in np.flatnonzero(state["counts"]).tolist():
+        count = int(state["counts"][i])
+        mean = quotient(state["outcome"][i], count)
+        part = count / n
+        total += part * abs(quotient(state["probability"][i], count) - mean)
+        spread = max(quotient(state["outcome_squares"][i], count) - mean * mean, 0.0)
+        variance += part * part * spread / max(count - 1, 1)
+    found = normal(total, math.sqrt(variance) if n > 1 else math.nan, n, confidence)
+    return Estimate(total, n, max(found.low, 0.0), min(found.high, 1.0))

@@ -1,0 +1,145 @@
+"""How often each category of a column was seen: exact and bounded, all beyond the bound in an exact "other"."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from luthier.errors import StateError
+from luthier.names import register
+from luthier.statistics.base import State, When, hash64, known_when, rows, same_options, share, z_score
+from luthier.types import Columns, Estimate
+
+__all__ = ["Counts", "table"]
+
+_LONGEST = 64  # characters of a category's name; longer ones end in their hash
+
+
+@register("statistic", "counts.v1")
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts of the categories (integers, bools or text) of `column`.
+
+    Up to `limit` distinct categories every count is exact. Beyond, a category is kept when it is in `known` (say, the
+    heavy ones of the reference), then by the smallest hash: that rule alone lets parts merge to the whole exactly,
+    since a category that was dropped anywhere is dropped everywhere; all others are one exact count, "other".
+    `missing`: None, NaN and the integers in `missing`. Reads `share[…]` of the `shown` most frequent, `other` and
+    `missing` (Wilson), and `distinct` (exact, or beyond `limit` the KMV estimate of Bar-Yossef et al. 2002 with its
+    normal interval).
+    """
+
+    name: ClassVar[str]
+    column: str = "predicted"
+    limit: int = 4096
+    known: tuple[str, ...] = ()
+    missing: tuple[int, ...] = (-1,)
+    shown: int = 20
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.limit < 16 or len(self.known) > self.limit // 2:
+            raise ValueError(
+                f"limit is {self.limit} with {len(self.known)} known categories; "
+                f"it must be at least 16 and twice the number of known ones"
+            )
+
+    @property
+    def when(self) -> When:
+        return known_when(self.column)
+
+    def observe(self, columns: Columns) -> State:
+        """{limit, known, n, missing, other, names: sorted text (m,), counts: int64 (m,)}, m ≤ limit."""
+        values = rows(columns, self.column)
+        if values.ndim != 1:
+            raise StateError(f"column {self.column!r} has shape {values.shape}; counts need one category a row")
+        found, missing = self._counted(values)
+        return self._state(found, 0, missing)
+
+    def merge(self, a: State, b: State) -> State:
+        for state in (a, b):
+            same_options(state, {"limit": self.limit, "known": list(self.known)}, "limit", "known")
+        found = Counter(table(a))
+        found.update(table(b))
+        return self._state(found, a["other"] + b["other"], a["missing"] + b["missing"])
+
+    def read(self, state: State) -> dict[str, Estimate]:
+        n = state["n"]
+        found = {
+            "distinct": self._distinct(state),
+            "other": share(state["other"], n, self.confidence),
+            "missing": share(state["missing"], n + state["missing"], self.confidence),
+        }
+        top = sorted(table(state).items(), key=lambda item: (-item[1], item[0]))[: self.shown]
+        return found | {f"share[{name}]": share(count, n, self.confidence) for name, count in top}
+
+    def _counted(self, values: np.ndarray) -> tuple[dict[str, int], int]:
+        """Counts by name, and how many rows have no category."""
+        if values.dtype.kind in "biu":
+            distinct, times = np.unique(values, return_counts=True)
+            pairs: Iterable[tuple[Any, int]] = zip(distinct.tolist(), times.tolist(), strict=True)
+        else:
+            pairs = Counter(_hashable(value) for value in values.tolist()).items()
+        found: Counter[str] = Counter()
+        missing = 0
+        for value, times_seen in pairs:
+            if value is None or value != value or (value in self.missing and not isinstance(value, bool)):
+                missing += times_seen
+            else:
+                found[_named(value)] += times_seen
+        return found, missing
+
+    def _state(self, found: dict[str, int], other: int, missing: int) -> State:
+        names = list(found)
+        if len(names) > self.limit:
+            names, dropped = self._kept(names)
+            other += sum(found[name] for name in dropped)
+        names.sort()
+        counts = np.array([found[name] for name in names], dtype=np.int64)
+        return {
+            "limit": self.limit, "known": list(self.known), "n": int(counts.sum()) + other, "missing": missing,
+            "other": other, "names": np.array(names, dtype=str) if names else np.zeros(0, "U1"), "counts": counts,
+        }  # fmt: skip
+
+    def _kept(self, names: list[str]) -> tuple[list[str], list[str]]:
+        known = set(self.known)
+        ranks = hash64(np.array(names)).tolist()
+        order = sorted(range(len(names)), key=lambda i: (names[i] not in known, ranks[i], names[i]))
+        ranked = [names[i] for i in order]
+        return ranked[: self.limit], ranked[self.limit :]
+
+    def _distinct(self, state: State) -> Estimate:
+        n, names = state["n"], state["names"]
+        if n == 0:
+            return Estimate()
+        if not state["other"]:
+            return Estimate(len(names), n, len(names), len(names))
+        drawn = names[~np.isin(names, list(self.known))]  # the smallest hashes of all unknown categories
+        k = len(drawn)
+        value = (k - 1) / ((int(hash64(drawn).max()) + 1) / 2.0**64)
+        half = z_score(self.confidence) * value / math.sqrt(k - 2)
+        fixed = len(names) - k
+        return Estimate(fixed + value, n, max(fixed + value - half, len(names) + 1), fixed + value + half)
+
+
+def table(state: State) -> dict[str, int]:
+    """The exact count of every kept category, by name."""
+    return dict(zip(state["names"].tolist(), state["counts"].tolist(), strict=True))
+
+
+def _hashable(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _named(value: Any) -> str:
+    """The category's name: bounded, and without NUL characters, which numpy drops at the end of a text."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    name = str(value).replace("\x00", "␀")
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 17]}…{int(hash64(np.array([name]))[0]):016x}"

@@ -1,0 +1,259 @@
+"""Log-bucket counts of one column: quantiles within a relative error, and distances between two of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from luthier.errors import StateError
+from luthier.names import register
+from luthier.statistics.base import State, When, column, known_when, log_buckets, same_options, share, z_score
+from luthier.types import Columns, Estimate
+
+__all__ = [
+    "Histogram",
+    "buckets",
+    "distances",
+    "hellinger",
+    "jensen_shannon",
+    "kolmogorov_smirnov",
+    "psi",
+    "quantile",
+    "wasserstein",
+]
+
+_OCTAVES = 40  # sizes from 2**-40 (9e-13) to 2**40 (1e12) have their buckets
+_CHUNK = 1 << 15
+
+
+@register("statistic", "histogram.v1")
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of `column` in log-buckets with sign and zero, so that a quantile is within `accuracy`, relative.
+
+    DDSketch (Masson, Rim and Lee 2019) with the linearly interpolated mapping. Sizes below 9.1e-13 are zero, above
+    1.1e12 they share the outermost bucket (`min` and `max` stay exact). NaN and infinities are missing. Reads `p1`,
+    `p50` … (distribution-free interval of order statistics), `min`, `max` (exact) and `missing` (Wilson).
+    """
+
+    name: ClassVar[str]
+    column: str = "confidence"
+    accuracy: float = 0.01
+    quantiles: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0.0005 <= self.accuracy <= 0.2:
+            raise ValueError(f"accuracy is {self.accuracy!r}; it must lie in [0.0005, 0.2]")
+        if not all(0 < q < 1 for q in self.quantiles):
+            raise ValueError(f"quantiles are {self.quantiles!r}; each must lie in (0, 1)")
+
+    @property
+    def when(self) -> When:
+        return known_when(self.column)
+
+    def observe(self, columns: Columns) -> State:
+        """{bits, n, missing, min, max, first: signed number of the first bucket that is not empty, counts: int64}.
+
+        Bucket 0 is zero, ±1 the smallest sizes, ±80 · 2**bits the largest; at most 160 · 2**bits + 1 of them.
+        """
+        bits = max(math.ceil(math.log2((1 - self.accuracy) / (2 * self.accuracy))), 1)
+        values = column(columns, self.column)
+        counts, missing = _count(values, bits)
+        n = len(values) - missing
+        seen = values if not missing else values[np.isfinite(values)]
+        ends = (float(seen.min()) + 0.0, float(seen.max()) + 0.0) if n else (None, None)
+        return {"bits": bits, "n": n, "missing": missing, "min": ends[0], "max": ends[1]} | _trimmed(counts)
+
+    def merge(self, a: State, b: State) -> State:
+        same_options(a, b, "bits")
+        merged: dict[str, Any] = {"bits": a["bits"], "n": a["n"] + b["n"], "missing": a["missing"] + b["missing"]}
+        for key, pick in (("min", min), ("max", max)):
+            known = [state[key] for state in (a, b) if state[key] is not None]
+            merged[key] = pick(known) if known else None
+        if not (a["n"] and b["n"]):
+            full = a if a["n"] else b
+            return merged | {"first": full["first"], "counts": full["counts"].copy()}
+        first, *both = _aligned(a, b)
+        return merged | {"first": first, "counts": both[0] + both[1]}
+
+    def read(self, state: State) -> dict[str, Estimate]:
+        n = state["n"]
+        found = {f"p{100 * q:g}": quantile(state, q, self.confidence) for q in self.quantiles}
+        for key in ("min", "max"):
+            found[key] = Estimate(state[key], n, state[key], state[key]) if n else Estimate()
+        return found | {"missing": share(state["missing"], n + state["missing"], self.confidence)}
+
+
+def _count(values: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+    """Counts by signed bucket, the zero bucket in the middle, and how many are not finite."""
+    half = 2 * _OCTAVES << bits
+    lowest = ((1023 - _OCTAVES) << bits) - 1  # all below it is zero
+    total = np.zeros((2, (2048 << bits) - lowest), dtype=np.int64)  # by sign and size
+    for start in range(0, len(values), _CHUNK):  # stays in the processor's cache
+        _tally(total, log_buckets(values[start : start + _CHUNK], bits), 11 + bits, lowest)
+    missing = int(total[:, (2047 << bits) - lowest :].sum())
+    total = total[:, : (2047 << bits) - lowest]
+    total[:, half] += total[:, half + 1 :].sum(axis=1)  # beyond the largest: the outermost bucket
+    below, above = total[1, half:0:-1], total[0, 1 : half + 1]
+    return np.concatenate((below, [total[0, 0] + total[1, 0]], above)), missing
+
+
+def _tally(total: np.ndarray, there: np.ndarray, sign: int, lowest: int) -> None:
+    """Adds the buckets `there`, whose sign is bit `sign`, to total[sign, size - lowest], at least 0."""
+    least, most = int(there.min()), int(there.max())
+    signed = most >> sign  # some are negative
+    if signed:
+        size = there & ((1 << sign) - 1)
+        least, most = int(size.min()), int(size.max())
+    else:
+        size = there
+    if least < lowest:
+        size, least, most = np.maximum(size, lowest), lowest, max(most, lowest)
+    width = most - least + 1
+    size = size - least
+    if signed:
+        size += (there >> sign) * width
+    part = np.bincount(size, minlength=2 * width)
+    place = slice(least - lowest, most - lowest + 1)
+    total[0, place] += part[:width]
+    total[1, place] += part[width:]
+
+
+def _trimmed(counts: np.ndarray) -> dict[str, Any]:
+    """Without the empty buckets at both ends: equal counts are equal bytes."""
+    full = np.flatnonzero(counts)
+    if not len(full):
+        return {"first": 0, "counts": np.zeros(0, np.int64)}
+    return {"first": int(full[0]) - len(counts) // 2, "counts": counts[full[0] : full[-1] + 1].copy()}
+
+
+def _aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
+    """First bucket and both counts on the buckets that either of them covers."""
+    first = min(a["first"], b["first"])
+    last = max(state["first"] + len(state["counts"]) for state in (a, b))
+    both = []
+    for state in (a, b):
+        counts = np.zeros(last - first, dtype=np.int64)
+        counts[state["first"] - first :][: len(state["counts"])] = state["counts"]
+        both.append(counts)
+    return first, both[0], both[1]
+
+
+def _edges(numbers: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper size of buckets 1, 2, …; (buckets,) each, in the column's unit."""
+    octave, step = np.divmod(np.abs(numbers) - 1, 1 << bits)
+    base = 2.0 ** (octave - _OCTAVES)
+    return base * (1 + step / (1 << bits)), base * (1 + (step + 1) / (1 << bits))
+
+
+def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(low, high, counts) of every bucket from the first to the last that is not empty, by rising value."""
+    numbers = state["first"] + np.arange(len(state["counts"]))
+    low, high = _edges(numbers, state["bits"])
+    tiny = 2.0**-_OCTAVES
+    lower = np.where(numbers > 0, low, np.where(numbers < 0, -high, -tiny))
+    upper = np.where(numbers > 0, high, np.where(numbers < 0, -low, tiny))
+    return lower, upper, state["counts"]
+
+
+def _middles(numbers: np.ndarray, bits: int) -> np.ndarray:
+    """The value of each bucket with the same relative error to both ends: 2 · low · high / (low + high)."""
+    low, high = _edges(np.where(numbers == 0, 1, numbers), bits)
+    middles: np.ndarray = np.sign(numbers) * 2 * low * high / (low + high)
+    return middles
+
+
+def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
+    """The value of rank ⌊1 + q (n - 1)⌋ within the sketch's accuracy.
+
+    The interval spans the order statistics of rank n q ± z √(n q (1 - q)) (binomial ranks, normal approximation),
+    widened to their buckets' edges; an end whose rank lies outside the sample is NaN.
+    """
+    n, counts = state["n"], state["counts"]
+    if n == 0:
+        return Estimate()
+    ranks = np.cumsum(counts)
+    lower, upper, _ = buckets(state)
+    place = int(np.searchsorted(ranks, math.floor(1 + q * (n - 1))))
+    middle = float(_middles(np.array([state["first"] + place]), state["bits"])[0])
+    half = z_score(confidence) * math.sqrt(n * q * (1 - q))
+    first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
+    low = max(float(lower[np.searchsorted(ranks, first)]), state["min"]) if first >= 1 else math.nan
+    high = min(float(upper[np.searchsorted(ranks, last)]), state["max"]) if last <= n else math.nan
+    return Estimate(min(max(middle, state["min"]), state["max"]), n, low, high)
+
+
+def kolmogorov_smirnov(a: State, b: State) -> float:
+    """The largest gap between the two distribution functions, in [0, 1]; NaN when either is empty."""
+    pair = _shares(a, b)
+    return math.nan if pair is None else float(np.abs(np.cumsum(pair[1]) - np.cumsum(pair[2])).max())
+
+
+def wasserstein(a: State, b: State) -> float:
+    """The Wasserstein-1 distance, in the column's unit (Vallender 1974); NaN when either is empty."""
+    pair = _shares(a, b)
+    if pair is None:
+        return math.nan
+    values, p, q = pair
+    gap = np.cumsum(p - q)  # (buckets,), probability
+    return float(np.abs(gap[:-1]) @ np.diff(values))
+
+
+def psi(reference: State, current: State, bins: int = 10) -> float:
+    """Population stability index Σ (q - p) ln(q / p) on bins that hold equal shares of the reference.
+
+    Half a count is added to every bin, so that an empty one does not make it infinite. NaN when either is empty.
+    """
+    pair = _binned(reference, current, bins, 0.5)
+    return math.nan if pair is None else float((pair[1] - pair[0]) @ np.log(pair[1] / pair[0]))
+
+
+def jensen_shannon(reference: State, current: State, bins: int = 30) -> float:
+    """The Jensen–Shannon distance, base 2, in [0, 1], on bins that hold equal shares of the reference."""
+    pair = _binned(reference, current, bins, 0.0)
+    if pair is None:
+        return math.nan
+    middle = (pair[0] + pair[1]) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [float(np.where(p > 0, p * np.log2(p / middle), 0.0).sum()) for p in pair]
+    return math.sqrt(max(sum(parts) / 2, 0.0))
+
+
+def hellinger(reference: State, current: State, bins: int = 30) -> float:
+    """The Hellinger distance, in [0, 1], on bins that hold equal shares of the reference; NaN when either is empty."""
+    pair = _binned(reference, current, bins, 0.0)
+    return math.nan if pair is None else math.sqrt(float(((np.sqrt(pair[0]) - np.sqrt(pair[1])) ** 2).sum()) / 2)
+
+
+def distances(reference: State, current: State) -> dict[str, float]:
+    """All of them, by name."""
+    every = (kolmogorov_smirnov, psi, jensen_shannon, hellinger, wasserstein)
+    return {distance.__name__: distance(reference, current) for distance in every}
+
+
+def _shares(a: State, b: State) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Values of the common buckets and both shares in them; None when either is empty."""
+    same_options(a, b, "bits")
+    if not (a["n"] and b["n"]):
+        return None
+    first, p, q = _aligned(a, b)
+    return _middles(first + np.arange(len(p)), a["bits"]), p / a["n"], q / b["n"]
+
+
+def _binned(reference: State, current: State, bins: int, extra: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Shares of both in at most `bins` runs of buckets, cut where the reference passes 1/bins, 2/bins, …"""
+    if bins < 2:
+        raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
+    same_options(reference, current, "bits")
+    if not (reference["n"] and current["n"]):
+        return None
+    _, p, q = _aligned(reference, current)
+    reached = np.cumsum(p) / reference["n"]
+    cuts = np.unique(np.searchsorted(reached, np.arange(1, bins) / bins) + 1)  # a run ends after its bucket
+    starts = np.concatenate(([0], cuts[cuts < len(p)]))
+    p, q = np.add.reduceat(p, starts) + extra, np.add.reduceat(q, starts) + extra
+    return p / p.sum(), q / q.sum()

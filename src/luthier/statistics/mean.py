@@ -1,0 +1,126 @@
+"""Mean, variance, smallest and largest value and the missing share of one column, from exact sums."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from luthier.names import register
+from luthier.statistics.base import (
+    Exact,
+    State,
+    When,
+    add,
+    column,
+    exact_squares,
+    exact_sum,
+    known_when,
+    normal,
+    quotient,
+    share,
+)
+from luthier.types import Columns, Estimate
+
+__all__ = ["Mean"]
+
+_POWERS = ("sum", "squares", "cubes", "fourths")
+_HUGE = 2.0**250  # above it a fourth power is beyond float64
+
+
+@register("statistic", "mean.v1")
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """Mean and variance of `column`; NaN and infinities are missing.
+
+    Reads `mean` (Wilson's interval when every value is 0 or 1, else normal with the sample variance), `variance`
+    (unbiased; normal interval with the fourth moment), `min`, `max` (exact) and `missing` (Wilson).
+    """
+
+    name: ClassVar[str]
+    column: str = "loss"
+    confidence: float = 0.95
+
+    @property
+    def when(self) -> When:
+        return known_when(self.column)
+
+    def observe(self, columns: Columns) -> State:
+        """{n, missing, other: neither 0 nor 1, huge, sum, squares, cubes, fourths: Exact, min, max: float or None}."""
+        values = column(columns, self.column)
+        seen = values[np.isfinite(values)]
+        state: dict[str, Any] = {"n": len(seen), "missing": len(values) - len(seen), "other": 0, "huge": 0}
+        state |= {"min": None, "max": None} | dict.fromkeys(_POWERS, (0, 0))
+        if not len(seen):
+            return state
+        state |= {"min": float(seen.min()) + 0.0, "max": float(seen.max()) + 0.0}  # -0.0 reads as 0.0
+        ones = int(np.count_nonzero(seen == 1))
+        state["other"] = len(seen) - ones - int(np.count_nonzero(seen == 0))
+        if state["other"] == 0:
+            return state | dict.fromkeys(_POWERS, add((ones, 0), (0, 0)))
+        tame = seen if max(state["max"], -state["min"]) < _HUGE else seen[np.abs(seen) < _HUGE]
+        state["huge"] = len(seen) - len(tame)
+        return state | {
+            "sum": exact_sum(seen), "squares": exact_squares(seen),
+            "cubes": exact_sum(tame, 3), "fourths": exact_sum(tame, 4),
+        }  # fmt: skip
+
+    def merge(self, a: State, b: State) -> State:
+        merged: dict[str, Any] = {key: a[key] + b[key] for key in ("n", "missing", "other", "huge")}
+        for key, pick in (("min", min), ("max", max)):
+            known = [state[key] for state in (a, b) if state[key] is not None]
+            merged[key] = pick(known) if known else None
+        return merged | {key: add(a[key], b[key]) for key in _POWERS}
+
+    def read(self, state: State) -> dict[str, Estimate]:
+        n = state["n"]
+        missing = share(state["missing"], n + state["missing"], self.confidence)
+        if n == 0:
+            return dict.fromkeys(("mean", "variance", "min", "max"), Estimate()) | {"missing": missing}
+        variance = _variance(state)
+        if state["other"] == 0:
+            mean = share(_whole(state["sum"]), n, self.confidence)
+        else:
+            mean = normal(quotient(state["sum"], n), math.sqrt(variance / n), n, self.confidence)
+        return {
+            "mean": mean,
+            "variance": _spread(variance, state, self.confidence),
+            "min": Estimate(state["min"], n, state["min"], state["min"]),
+            "max": Estimate(state["max"], n, state["max"], state["max"]),
+            "missing": missing,
+        }
+
+
+def _whole(a: Exact) -> int:
+    return a[0] << a[1]
+
+
+def _times(a: Exact, b: Exact, by: int = 1) -> Exact:
+    return add((a[0] * b[0] * by, a[1] + b[1]), (0, 0))
+
+
+def _variance(state: State) -> float:
+    """(n Σx² - (Σx)²) / (n (n - 1)), rounded once; NaN below two values."""
+    n = state["n"]
+    if n < 2:
+        return math.nan
+    top = add(_times(state["squares"], (1, 0), n), _times(state["sum"], state["sum"], -1))
+    return quotient(top, n * (n - 1))
+
+
+def _spread(variance: float, state: State, confidence: float) -> Estimate:
+    """The variance with its normal interval: Var(s²) = (μ4 - s⁴ (n - 3) / (n - 1)) / n."""
+    n, first, second = state["n"], state["sum"], state["squares"]
+    if n < 2:
+        return Estimate()
+    if n < 4 or state["huge"] or not math.isfinite(variance):
+        return Estimate(variance, n)
+    top = add(_times(state["fourths"], (1, 0), n**3), _times(first, state["cubes"], -4 * n**2))
+    top = add(top, _times(_times(first, first), second, 6 * n))
+    top = add(top, _times(_times(first, first), _times(first, first), -3))
+    fourth = quotient(top, n**4)  # central: Σ(x - mean)⁴ / n
+    error = math.sqrt(max(fourth - variance * variance * (n - 3) / (n - 1), 0.0) / n)
+    found = normal(variance, error, n, confidence)
+    return Estimate(found.value, n, max(found.low, 0.0), found.high)
