@@ -1,0 +1,247 @@
+"""How well does the model do on answers nobody has labelled, and may one say so at all?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from luthier.checks.base import Memory, silent
+from luthier.evidence import source_bound
+from luthier.names import register
+from luthier.types import Columns, Estimate, Finding, Promise
+
+__all__ = ["LabelFree", "Reading"]
+
+FEWEST = 50
+NEIGHBOURS = 5
+KEPT = 1000  # reference rows among which neighbours are looked for
+AXES = 16  # principal axes on which the whitened mean is watched
+RESAMPLES = 200
+PLANNED_RISK = 0.2
+QUIET_Z = 3.29  # two-sided .001
+DRIFT = 0.25  # reference standard deviations by which the mean may move before it counts as elsewhere
+
+
+class Reading(NamedTuple):
+    """What the newest answers say: accuracy (1 - mean loss) with its interval, whether it applies here, and why.
+
+    `labels`: how many would give a useful interval where it does not apply.
+    """
+
+    estimate: Estimate
+    valid: bool
+    why: str
+    labels: int
+
+
+@register("check", "label_free.v1")
+@dataclass(frozen=True, slots=True)
+class LabelFree:
+    """Risk estimated from confidence (CBPE), over the newest `window` answers; stated only where it can be true.
+
+    P(right | confidence) is fitted on the reference by isotonic regression and averaged over the answers. Its
+    interval (at `confidence`) has the sampling error of the answers and, by bootstrap, that of the calibration. The
+    estimate is valid only if at most `far` of the answers lie beyond the reference's 95 % point of the distance to
+    the 5th neighbour, and both the mean distance (either way) and the whitened mean are quiet; elsewhere every
+    label-free method fails, so value is nan and `why` says how many labels give an interval of ± `half_width`.
+    The promise is "none": that calibration carries over to this traffic is assumed, not tested. Bialek et al.
+    2024 (arXiv 2401.08348) for the estimate; the validity rule was measured on 58 shifts.
+    """
+
+    name: ClassVar[str]
+    when: ClassVar[Literal["answer"]] = "answer"
+    tolerance: float = 0.02
+    delta: float = 0.025
+    confidence: float = 0.95
+    window: int = 500
+    block: int = 50
+    far: float = 0.08
+    half_width: float = 0.03
+
+    @property
+    def promise(self) -> Promise:
+        return Promise("none")
+
+    def start(self, reference: Columns) -> Memory:
+        """Memory from the reference's `loss` and `confidence` (n,) and `embedding` (n, d).
+
+        Raises StateError when a loss lies outside [0, 1].
+        """
+        loss, sure, x = _reference(reference)
+        known: dict[str, Any] = {"why": "", "n": len(loss)}
+        if len(loss) < FEWEST:
+            known["why"] = f"unknown: the reference has {len(loss)} labelled rows with confidence and embedding; " + (
+                f"{FEWEST} are needed to say what accuracy a confidence stands for"
+            )
+        else:
+            known.update(_calibration(loss, sure), **_support(x))
+            known["limit"] = source_bound(loss, self.delta) + self.tolerance
+        width, cells, axes = x.shape[1], len(known.get("curve", ())), len(known.get("axes", ()))
+        return {
+            "reference": known, "seen": 0, "embedding": np.zeros((0, width), np.float32), "confidence": np.zeros(0),
+            "cells": np.zeros((0, cells), np.int64), "far": np.zeros(0, np.int64),
+            "distance": np.zeros((0, 2)), "middle": np.zeros((0, axes)),
+        }  # fmt: skip
+
+    def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
+        """Go on with the window's `confidence` (n,) and `embedding` (n, d); rows that lack one are left out."""
+        known = memory["reference"]
+        if known["why"]:
+            return memory, silent(self.name, self.promise, known["why"])
+        sure, x = _answers(window, memory["embedding"].shape[1])
+        if not len(sure):
+            return memory, self._finding(memory)
+        after = {**memory, "seen": memory["seen"] + len(sure)}
+        sure, x = np.concatenate([memory["confidence"], sure]), np.concatenate([memory["embedding"], x])
+        whole = len(sure) // self.block * self.block
+        after["confidence"], after["embedding"] = sure[whole:].copy(), x[whole:].copy()
+        kept = max(self.window // self.block, 2) * self.block
+        for start in range(max(0, whole - kept), whole, self.block):
+            self._block(after, sure[start : start + self.block], x[start : start + self.block], kept // self.block)
+        return after, self._finding(after)
+
+    def read(self, memory: Memory) -> Reading:
+        """The estimate of accuracy over the newest whole blocks, whether it is valid, and why."""
+        known, n = memory["reference"], int(memory["cells"].sum())
+        labels = _labels_for(self.half_width, self.confidence)
+        if known["why"]:
+            return Reading(Estimate(), False, known["why"], labels)
+        if n < 2 * self.block:
+            return Reading(Estimate(), False, f"{memory['seen']} of the first {2 * self.block} answers seen", 0)
+        shares = memory["cells"].sum(axis=0) / n
+        value = float(shares @ known["curve"])
+        spread = float((known["curves"] @ shares).std())
+        half = _z(self.confidence) * math.hypot(spread, math.sqrt(value * (1 - value) / n))
+        estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
+        why = self._elsewhere(memory, n)
+        if why:
+            return Reading(estimate, False, f"unknown: {why}; label {labels} more for ± {self.half_width:g}", labels)
+        why = f"estimated accuracy {value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}) over the newest {n} answers"
+        return Reading(estimate, True, f"{why}, from confidence, as long as it means what it meant on the reference", 0)
+
+    def _finding(self, memory: Memory) -> Finding:
+        reading, limit = self.read(memory), memory["reference"]["limit"]
+        if not reading.valid:
+            return silent(self.name, self.promise, reading.why, limit=limit, n=reading.estimate.n)
+        alarm, risk = 1 - reading.estimate.high > limit, 1 - reading.estimate.value
+        why = reading.why
+        if alarm:
+            why += f"; the risk of {risk:.3f} is above {limit:.3f}. Label some of the newest answers to confirm it"
+        return Finding(
+            check=self.name, value=risk, limit=limit, evidence=1.0, promise=self.promise, alarm=alarm,
+            n=reading.estimate.n, why=why,
+        )  # fmt: skip
+
+    def _elsewhere(self, memory: Memory, n: int) -> str:
+        """Why the answers do not come from where the reference came from; empty when they seem to."""
+        known = memory["reference"]
+        share = float(memory["far"].sum()) / n
+        if share > self.far:
+            far = f"{share:.0%} of the newest {n} answers lie beyond the reference's 95 % distance"
+            return f"{far} (allowed {self.far:.0%})"
+        error = 1 / n + 1 / known["n"]
+        mean, spread = known["distance"]
+        z = (float(memory["distance"][:, 0].sum()) / n - mean) / (spread * math.sqrt(error))
+        if abs(z) > QUIET_Z and abs(z) * math.sqrt(error) > DRIFT:
+            way = "farther from" if z > 0 else "closer to"
+            return f"answers lie {way} the reference than its own rows ({abs(z):.1f} sd)"
+        gap = memory["middle"].sum(axis=0) / n
+        freedom = len(gap)  # chi-square .999 point, Wilson & Hilferty 1931
+        quiet = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3 * error + DRIFT**2
+        if float(gap @ gap) > quiet:
+            return f"the mean embedding has moved by {math.sqrt(float(gap @ gap)):.2f} reference standard deviations"
+        return ""
+
+    def _block(self, memory: dict[str, Any], sure: Any, x: Any, kept: int) -> None:
+        known = memory["reference"]
+        cells = np.bincount(np.searchsorted(known["edges"], sure, side="right"), minlength=len(known["curve"]))
+        distance = _neighbour(x, known["near"], NEIGHBOURS)
+        middle = ((x - known["centre"]) @ known["axes"].T).sum(axis=0)
+        for name, row in (
+            ("cells", cells), ("far", (distance > known["edge"]).sum()),
+            ("distance", [distance.sum(), (distance**2).sum()]), ("middle", middle),
+        ):  # fmt: skip
+            memory[name] = np.concatenate([memory[name], np.asarray([row], memory[name].dtype)])[-kept:]
+
+
+def _reference(reference: Columns) -> tuple[Any, Any, Any]:
+    """Rows that have loss, confidence and embedding."""
+    if not all(name in reference for name in ("loss", "confidence", "embedding")):
+        return np.zeros(0), np.zeros(0), np.zeros((0, 0), np.float32)
+    loss = np.asarray(reference["loss"], np.float64)
+    sure, x = np.asarray(reference["confidence"], np.float64), np.asarray(reference["embedding"], np.float32)
+    whole = np.isfinite(loss) & np.isfinite(sure) & np.isfinite(x).all(axis=1)
+    return loss[whole], sure[whole], x[whole]
+
+
+def _answers(window: Columns, width: int) -> tuple[Any, Any]:
+    sure = np.asarray(window.get("confidence", ()), np.float64)
+    x = np.asarray(window.get("embedding", ()), np.float32)
+    if x.ndim != 2 or x.shape[1] != width or len(x) != len(sure):
+        return np.zeros(0), np.zeros((0, width), np.float32)
+    whole = np.isfinite(sure) & np.isfinite(x).all(axis=1)
+    return sure[whole], x[whole]
+
+
+def _calibration(loss: Any, sure: Any) -> dict[str, Any]:
+    """`edges` (G - 1,) cut confidence into cells, `curve` (G,) is P(right) in each, `curves` its bootstrap."""
+    rng = np.random.default_rng(0)
+    edges = np.unique(np.quantile(sure, np.linspace(0, 1, 66)[1:-1]))
+    cell = np.searchsorted(edges, sure, side="right")
+    curves = []
+    for draw in range(RESAMPLES + 1):
+        weight = np.ones(len(sure)) if draw == 0 else rng.multinomial(len(sure), np.full(len(sure), 1 / len(sure)))
+        count = np.bincount(cell, weight, len(edges) + 1)
+        curves.append(_isotonic(np.bincount(cell, weight * (1 - loss), len(edges) + 1), count))
+    return {"edges": edges, "curve": curves[0], "curves": np.array(curves[1:])}
+
+
+def _isotonic(right: Any, count: Any) -> Any:
+    """The rising curve (G,) nearest to right / count: pool adjacent violators (Ayer et al. 1955).
+
+    Each cell starts with a hundredth of a row at the overall rate, so that empty cells follow their neighbours.
+    """
+    rate = float(right.sum() / count.sum())
+    blocks: list[list[float]] = []
+    for good, n in zip(right + 0.01 * rate, count + 0.01, strict=True):
+        blocks.append([float(good), float(n), 1])
+        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
+            last = blocks.pop()
+            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    return np.repeat([good / n for good, n, _ in blocks], [int(width) for _, _, width in blocks])
+
+
+def _support(x: Any) -> dict[str, Any]:
+    """Where the reference lies: rows `near`, the 95 % distance `edge`, and whitened principal axes (r, d)."""
+    rng = np.random.default_rng(0)
+    near = x[rng.permutation(len(x))[:KEPT]]
+    distance = _neighbour(near, near, NEIGHBOURS + 1)  # the nearest of a row is the row itself
+    centre = x.mean(axis=0)
+    centred = (x - centre).astype(np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
+    values, vectors = values[::-1][:AXES], vectors[:, ::-1][:, :AXES]
+    axes = (vectors / np.sqrt(np.maximum(values, 1e-12 + 1e-9 * values[0]))).T.astype(np.float32)
+    return {
+        "near": near, "edge": float(np.quantile(distance, 0.95)), "centre": centre, "axes": axes,
+        "distance": [float(distance.mean()), float(distance.std()) or 1.0],
+    }  # fmt: skip
+
+
+def _neighbour(x: Any, near: Any, k: int) -> Any:
+    """Distance (n,) of each row of x (n, d) to the k-th nearest of `near` (m, d)."""
+    squares = (x**2).sum(axis=1)[:, None] + (near**2).sum(axis=1) - 2 * (x @ near.T)
+    k = min(k, len(near))
+    return np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, k - 1], 0).astype(np.float64))
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def _labels_for(half_width: float, confidence: float) -> int:
+    """Labels for an interval of ± half_width around a risk of up to 20 %."""
+    return math.ceil((_z(confidence) / half_width) ** 2 * PLANNED_RISK * (1 - PLANNED_RISK))
