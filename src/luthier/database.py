@@ -1,4 +1,4 @@
-"""One SQLite file, shared by threads and processes: short waits, clear errors, nothing half done. Standard library only."""
+"""One SQLite file, shared by threads and processes: short waits, clear errors, nothing half done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Content-addressed folders: a folder is kept under the digest of what is in it, whole or not at all. Standard library only."""
+"""Content-addressed folders: a folder is kept under the digest of what is in it, whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from luthier.errors import StateError, StoreError, StoreFull, Tampered
 
-__all__ = ["Folders", "durable", "refusals"]
+__all__ = ["Folders", "durable", "refusals", "sha256"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20  # bytes
@@ -135,7 +135,7 @@ class Folders:
                 raise Tampered(f"{home / name}: this file was added after the folder was kept")
             if name not in present:
                 raise Tampered(f"{home / name}: this file is missing")
-            if _hash(home / name) != listed[name]:
+            if sha256(home / name) != listed[name]:
                 raise Tampered(f"{home / name}: its content does not match its SHA-256; it was changed")
 
 
@@ -176,6 +176,7 @@ def _copy(source: Path, target: Path) -> str:
     return digest.hexdigest()
 
 
-def _hash(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as reader:
         return hashlib.file_digest(reader, "sha256").hexdigest()

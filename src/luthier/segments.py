@@ -1,4 +1,4 @@
-"""Sealed segments: old rows as one Parquet file, with an index of their ids beside it. numpy; pyarrow inside functions."""
+"""Sealed segments: old rows as one Parquet file, with an index of their ids beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from luthier.errors import Tampered
 
-__all__ = ["Digests", "Index", "Sealed", "digests", "pick", "read", "write"]
+__all__ = ["Digests", "Index", "Sealed", "beside", "digests", "pick", "read", "write"]
 
 Sealed: TypeAlias = tuple[int, str, int, str, Any, bytes]
 """(seq, id, at in µs since 1970 UTC, body as JSON, numbers as JSON or mapping, blob)."""
@@ -92,8 +92,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except pa.ArrowInvalid as error:
-        raise Tampered(f"{path}: a sealed segment cannot be read, it was changed: {error}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Tampered(f"{path}: a sealed segment is gone or was changed, restore it from a copy: {error}") from error
 
 
 def _rows(table: Any) -> list[Sealed]:
@@ -111,6 +111,11 @@ def _rows(table: Any) -> list[Sealed]:
         for row, text in zip(numbers, table["rest"].to_pylist(), strict=True):
             row.update(json.loads(text) if text else {})
     return list(zip(plain["seq"], plain["id"], at, plain["body"], numbers, plain["blob"], strict=True))
+
+
+def beside(segment: Path) -> Path:
+    """Where the index of a segment lies."""
+    return segment.with_suffix(".ids")
 
 
 def digests(ids: Sequence[str]) -> Digests:

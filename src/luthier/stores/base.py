@@ -32,6 +32,7 @@ __all__ = [
     "decode",
     "encode",
     "micros",
+    "searchable",
 ]
 
 AUDITED = ("decision", "promotion", "version")
@@ -43,6 +44,8 @@ LARGEST_BODY = 8 * 2**20  # bytes of a row's body as JSON, and of its blob
 LARGEST_STATE = 256 * 2**20  # bytes of one remembered value
 _MOST_NUMBERS = 1000  # of one row
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # µs
+_DEEPEST = 100  # levels of a body: what is read back must not exhaust the stack
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHORT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _PLAIN = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -152,7 +155,15 @@ def micros(at: datetime, what: str = "at") -> int:
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise StateError(f"{what} must be a datetime with a time zone, got {at!r}; use datetime.now(UTC)")
     gap = at - _EPOCH
-    return (gap.days * 86_400 + gap.seconds) * 1_000_000 + gap.microseconds
+    moment = (gap.days * 86_400 + gap.seconds) * 1_000_000 + gap.microseconds
+    if not _FIRST <= moment <= _LAST:
+        raise StateError(f"{what} is {at!r}, which lies outside the years 1 to 9999 in UTC")
+    return moment
+
+
+def searchable(ids: Iterable[str]) -> list[str]:
+    """Each id once; what could not have been stored is not there to be found."""
+    return [id for id in dict.fromkeys(ids) if isinstance(id, str) and _utf8(id)]
 
 
 def checked_kind(kind: str) -> str:
@@ -211,6 +222,8 @@ def _body(kind: str, id: str, body: Mapping[str, Any]) -> str:
         text = _SHORT.encode(body if type(body) is dict else dict(body))
         if not _utf8(text):
             text = _PLAIN.encode(dict(body))  # half a surrogate pair: kept as an escape
+        if text.count("[") + text.count("{") > _DEEPEST:
+            _check_depth(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise StateError(
             f"{kind} {id!r}: the body is not JSON: {error}. A number without value belongs in `numbers`"
@@ -220,6 +233,16 @@ def _body(kind: str, id: str, body: Mapping[str, Any]) -> str:
             f"{kind} {id!r}: the body is {size:,} bytes; {LARGEST_BODY:,} is the most. Cut it, or use put()"
         )
     return text
+
+
+def _check_depth(body: Any) -> None:
+    level, depth = [body], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+        inner = [part for item in level for part in (item.values() if isinstance(item, Mapping) else item)]
+        level = [part for part in inner if isinstance(part, dict | list | tuple)]
 
 
 def _numbers(kind: str, id: str, numbers: Mapping[str, float]) -> str:

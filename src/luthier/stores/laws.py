@@ -1,4 +1,5 @@
 """What every store must do. A plug-in calls `check_store` from its own tests."""
+# ruff: noqa: PT018, E501
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import math
 import tempfile
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from luthier.errors import StateError, StoreError, Tampered
@@ -37,8 +38,8 @@ def _rows(first: int, last: int) -> list[Row]:
     ]
 
 
-def _ids(store: Store, kind: str = "answer", **how: object) -> list[str]:
-    return [row.id for row in store.scan(kind, **how)]  # type: ignore[arg-type]
+def _ids(store: Store, **how: object) -> list[str]:
+    return [row.id for row in store.scan("answer", **how)]  # type: ignore[arg-type]
 
 
 def _append_and_scan(store: Store) -> None:
@@ -93,7 +94,7 @@ def _sealing_changes_nothing(store: Store) -> None:
     store.append("answer", _rows(30, 50))
 
     def seen() -> list[object]:
-        window = {"start": _T0 + timedelta(minutes=5), "end": _T0 + timedelta(minutes=40)}
+        window: dict[str, object] = {"start": _T0 + timedelta(minutes=5), "end": _T0 + timedelta(minutes=40)}
         middle = next(row.seq for row in store.scan("answer") if row.id == "a20")
         scans: list[object] = [list(store.scan("answer", newest_first=back)) for back in (False, True)]
         scans += [_ids(store, **window), _ids(store, since=middle), _ids(store, newest_first=True, limit=45, **window)]
@@ -115,14 +116,17 @@ def _sealing_changes_nothing(store: Store) -> None:
 def _hostile_rows(store: Store) -> None:
     good = Row("good", _T0)
     deep: list[object] = []
-    for _ in range(100_000):
+    for _ in range(200):
         deep = [deep]
+    deeper = deep
+    for _ in range(100_000):
+        deeper = [deeper]
     for bad in (
         Row("", _T0), Row("i" * 513, _T0), Row("\ud800", _T0), Row("a\0b", _T0), Row(7, _T0), Row("b", _T0, {"x": math.nan}),  # type: ignore[arg-type]
-        Row("b", _T0, {"x": {1, 2}}), Row("b", _T0, {"x": deep}), Row("b", _T0, {"x": "x" * (LARGEST_BODY + 1)}),
+        Row("b", _T0, {"x": {1, 2}}), Row("b", _T0, {"x": deep}), Row("b", _T0, {"x": deeper}), Row("b", _T0, {"x": "x" * (LARGEST_BODY + 1)}),
         Row("b", _T0, [1]), Row("b", _T0, {}, {"n": "many"}), Row("b", _T0, {}, {f"n{i}": 1 for i in range(1001)}),  # type: ignore[arg-type,dict-item]
         Row("b", _T0, {}, {"\ud800": 1.0}), Row("b", _T0, {}, {}, "text"), Row("b", _T0, {}, {}, b"x" * (LARGEST_BODY + 1)),  # type: ignore[arg-type]
-        Row("b", datetime(2026, 1, 1)), Row("b", "2026"),  # type: ignore[arg-type]
+        Row("b", datetime.min.replace(tzinfo=timezone(timedelta(hours=9)))), Row("b", datetime(2026, 1, 1)), Row("b", "2026"),  # type: ignore[arg-type]
     ):  # fmt: skip
         error = _raises(StateError, lambda bad=bad: store.append("answer", [good, bad]))  # type: ignore[misc]
         assert "answer" in str(error) and len(str(error)) < 600, f"the error names the row, briefly: {error!s:.900}"

@@ -1,14 +1,13 @@
-"""The embedded store: one SQLite file for what is new and small, sealed Parquet segments for history, folders by digest."""
+"""The embedded store: one SQLite file for what is new and small, sealed Parquet segments, folders by digest."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import Any
 
 from luthier.database import Database
 from luthier.errors import StateError
-from luthier.folders import Folders, durable, refusals
+from luthier.folders import Folders, durable, refusals, sha256
 from luthier.names import register
-from luthier.segments import Index, Sealed, digests, pick, read, write
+from luthier.segments import Index, Sealed, beside, digests, pick, read, write
 from luthier.stores.base import (
     AUDITED,
     SEALABLE,
@@ -32,6 +31,7 @@ from luthier.stores.base import (
     decode,
     encode,
     micros,
+    searchable,
 )
 
 __all__ = ["LAYOUT", "SqliteStore"]
@@ -128,43 +128,39 @@ class SqliteStore:
         self, kind: str, after: int, before: int, window: tuple[int, int], newest_first: bool, limit: int
     ) -> Iterator[Row]:
         while limit > 0:
-            with (
-                self._database.reading() as connection
-            ):  # one snapshot: a seal in between neither hides nor doubles a row
-                page, segment = [], None
-                if newest_first:
-                    page = _page(connection, kind, after, before, window, True, limit)
-                if not page:
-                    segment = _segment(connection, kind, after, before, window, newest_first)
-                if not page and segment is None and not newest_first:
-                    page = _page(connection, kind, after, before, window, False, limit)
-            if segment is None:
-                rows: Iterator[Sealed] = iter(page)
-                ends = (page[0][0], page[-1][0]) if page else (after, before)
-            else:
-                path, rows_in, low, high = segment
-                rows, ends = self._sealed(path, rows_in, after, before, newest_first), (low, high)
+            found = self._next(kind, (after, before), window, newest_first, limit)
+            if found is None:
+                return
+            rows, first, last = found
             for seq, id, at, body, numbers, blob in rows:
                 if window[0] <= at < window[1]:
                     yield decode(id, at, body, numbers, blob, seq)
                     limit -= 1
                     if limit <= 0:
                         return
-            if segment is None and not page:
-                return
-            if newest_first:
-                before = min(ends)
-            else:
-                after = max(ends)
+            after, before = (after, first) if newest_first else (last, before)
 
-    def _sealed(self, path: str, rows: int, after: int, before: int, newest_first: bool) -> Iterator[Sealed]:
-        with refusals(self.folder):
-            yield from read(self.folder / path, after, before, newest_first=newest_first)
+    def _next(
+        self, kind: str, between: tuple[int, int], window: tuple[int, int], newest_first: bool, limit: int
+    ) -> tuple[Iterable[Sealed], int, int] | None:
+        """The next page or segment with its lowest and highest seq. Every segment lies before every hot row.
+
+        Both are looked for in one snapshot, so that a seal in between neither hides nor doubles a row.
+        """
+        with self._database.reading() as connection:
+            page = _page(connection, kind, *between, window, True, limit) if newest_first else []
+            segment = None if page else _segment(connection, kind, *between, window, newest_first)
+            if segment is None and not newest_first:
+                page = _page(connection, kind, *between, window, False, limit)
+        if segment is not None:
+            path, first, last = segment
+            return read(self.folder / path, *between, newest_first=newest_first), first, last
+        return (page, min(page[0][0], page[-1][0]), max(page[0][0], page[-1][0])) if page else None
 
     def lookup(self, kind: str, ids: Sequence[str]) -> dict[str, Row]:
         """The rows of those ids that are there."""
         checked_kind(kind)
-        ids = _searchable(ids)
+        ids = searchable(ids)
         with self._database.reading() as connection:
             found = {row[0]: decode(*row) for row in _hot(connection, kind, ids, _COLUMNS)}
             left = [id for id in ids if id not in found]
@@ -178,7 +174,7 @@ class SqliteStore:
     def known(self, kind: str, ids: Sequence[str]) -> set[str]:
         """Which of the ids are there."""
         checked_kind(kind)
-        ids = _searchable(ids)
+        ids = searchable(ids)
         with self._database.reading() as connection:
             hot = {row[0] for row in _hot(connection, kind, ids, "id")}
             return hot | self._sealed_ids(connection, kind, [id for id in ids if id not in hot], None)
@@ -186,8 +182,10 @@ class SqliteStore:
     def count(self, kind: str) -> int:
         """How many rows of the kind there are."""
         with self._database.reading() as connection:
-            query = "SELECT (SELECT count(*) FROM rows WHERE kind = ?1) + (SELECT total(rows) FROM segments WHERE kind = ?1)"
-            return int(connection.execute(query, (kind,)).fetchone()[0])
+            query = (
+                "SELECT count(*) FROM rows WHERE kind = ?1 UNION ALL SELECT total(rows) FROM segments WHERE kind = ?1"
+            )
+            return sum(int(row[0]) for row in connection.execute(query, (kind,)))
 
     def last(self, kind: str) -> int:
         """The highest seq of the kind; 0 when there is none."""
@@ -209,7 +207,7 @@ class SqliteStore:
         for path, rows in connection.execute("SELECT path, rows FROM segments WHERE kind = ?", (kind,)).fetchall():
             wanted = digests(ids) if wanted is None else wanted
             if path not in self._indices:
-                self._indices[path] = Index.load(_beside(self.folder / path), self.folder / path, rows)
+                self._indices[path] = Index.load(beside(self.folder / path), self.folder / path, rows)
             if hits := self._indices[path].find(wanted):
                 found[path] = {ids[place]: position for place, position in hits.items()}
         return found
@@ -264,7 +262,7 @@ class SqliteStore:
             query = "SELECT min(seq) FROM rows WHERE kind = ?"
             if connection.execute(query, (kind,)).fetchone()[0] != rows[0][0]:
                 path.unlink(missing_ok=True)  # another process sealed the same rows first
-                _beside(path).unlink(missing_ok=True)
+                beside(path).unlink(missing_ok=True)
                 return 0
             connection.execute("INSERT INTO segments VALUES (?,?,?,?,?,?,?,?,?)", manifest)
             connection.execute("DELETE FROM rows WHERE kind = ? AND seq <= ?", (kind, rows[-1][0]))
@@ -278,19 +276,19 @@ class SqliteStore:
             try:
                 Index.build([row[1] for row in rows]).save(fresh)
                 durable(fresh)
-                fresh.replace(_beside(path))
+                fresh.replace(beside(path))
                 write(fresh, rows)
                 durable(fresh)
-                sha256, size = _digest(fresh), fresh.stat().st_size
+                digest, size = sha256(fresh), fresh.stat().st_size
                 fresh.replace(path)
                 durable(home)
             except BaseException:
-                for left in (fresh, path, _beside(path)):
+                for left in (fresh, path, beside(path)):
                     left.unlink(missing_ok=True)
                 raise
         times = [row[2] for row in rows]
         where = path.relative_to(self.folder).as_posix()
-        return path, (where, kind, sha256, size, len(rows), rows[0][0], rows[-1][0], min(times), max(times))
+        return path, (where, kind, digest, size, len(rows), rows[0][0], rows[-1][0], min(times), max(times))
 
     def _sweep(self, home: Path) -> None:
         """Remove files that a killed seal left behind."""
@@ -329,7 +327,7 @@ class SqliteStore:
         return self._folders.get(digest, verify=verify)
 
     def verify(self, digest: str) -> None:
-        """Raises Tampered naming the file when what is kept under `digest` has changed."""
+        """Raises Tampered naming the file that has changed."""
         self._folders.verify(digest)
 
     def audit(self) -> list[str]:
@@ -340,9 +338,9 @@ class SqliteStore:
             rows = [(row[0], row[1], row[2:]) for row in connection.execute(query, AUDITED)]
             segments = connection.execute("SELECT path, sha256 FROM segments ORDER BY min_seq").fetchall()
         found = breaks(rows)
-        for path, sha256 in segments:
+        for path, digest in segments:
             try:
-                if _digest(self.folder / path) != sha256:
+                if sha256(self.folder / path) != digest:
                     found.append(f"{path}: its content does not match its SHA-256; it was changed")
             except OSError as error:
                 found.append(f"{path}: it cannot be read: {error}")
@@ -379,8 +377,8 @@ def _page(
     limit: int,
 ) -> list[Sealed]:  # fmt: skip
     query = (
-        "SELECT seq, id, at, body, numbers, blob FROM rows WHERE kind = ? AND seq > ? AND seq < ? AND at >= ? AND at < ? "
-        f"ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
+        "SELECT seq, id, at, body, numbers, blob FROM rows WHERE kind = ? AND seq > ? AND seq < ? "
+        f"AND at >= ? AND at < ? ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
     )
     page: list[Sealed] = []
     size = 0
@@ -394,32 +392,11 @@ def _page(
 
 def _segment(
     connection: sqlite3.Connection, kind: str, after: int, before: int, window: tuple[int, int], newest_first: bool
-) -> tuple[str, int, int, int] | None:
-    """(path, rows, min_seq, max_seq) of the next segment that may hold wanted rows."""
+) -> tuple[str, int, int] | None:
+    """(path, min_seq, max_seq) of the next segment that may hold wanted rows."""
     query = (
-        "SELECT path, rows, min_seq, max_seq FROM segments WHERE kind = ? AND max_seq > ? AND min_seq < ? "
+        "SELECT path, min_seq, max_seq FROM segments WHERE kind = ? AND max_seq > ? AND min_seq < ? "
         f"AND max_at >= ? AND min_at < ? ORDER BY min_seq {'DESC' if newest_first else 'ASC'} LIMIT 1"
     )
-    found: tuple[str, int, int, int] | None = connection.execute(query, (kind, after, before, *window)).fetchone()
+    found: tuple[str, int, int] | None = connection.execute(query, (kind, after, before, *window)).fetchone()
     return found
-
-
-def _searchable(ids: Sequence[str]) -> list[str]:
-    """Each id once; what could not have been stored is not there to be found."""
-    return [id for id in dict.fromkeys(ids) if isinstance(id, str) and (id.isascii() or _is_text(id))]
-
-
-def _is_text(id: str) -> bool:
-    try:
-        return bool(id.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _beside(segment: Path) -> Path:
-    return segment.with_suffix(".ids")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as reader:
-        return hashlib.file_digest(reader, "sha256").hexdigest()
