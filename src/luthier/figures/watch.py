@@ -48,6 +48,7 @@ def accuracy(story: Mapping[str, Any]) -> Any:
     made = figure(400)
     _versions(made, points)
     _estimated(made, points)
+    _silent(made, points)
     _true(made, points, events(story))
     happened = _labelled(events(story), points[0].at, points[-1].at)
     used = mark_events(made, happened, points[0].at, points[-1].at)
@@ -106,7 +107,7 @@ def _versions(made: Any, points: Sequence[Point]) -> None:
         if len(stretches) <= 12:
             made.add_annotation(
                 x=start, y=0, yref="y domain", text=f"<b>{said(model or 'model unknown', 24)}</b>", showarrow=False,
-                xanchor="left", yanchor="bottom", xshift=4, font={"size": 12, "color": COLOURS["ink"]},
+                xanchor="left", yanchor="bottom", xshift=4, yshift=22, font={"size": 12, "color": COLOURS["ink"]},
             )  # fmt: skip
 
 
@@ -134,9 +135,10 @@ def _true(made: Any, points: Sequence[Point], happened: Sequence[Event]) -> None
 
 
 def _estimated(made: Any, points: Sequence[Point]) -> None:
-    known = [point for point in points if math.isfinite(point.estimated.value)]
     colour = COLOURS["estimated"]
-    for index, (valid, run) in enumerate(_runs(points, known)):
+    stretches = _runs(points, [point for point in points if math.isfinite(point.estimated.value)])
+    named = sorted((len(run) for valid, run in stretches if not valid), reverse=True)[:3]
+    for index, (valid, run) in enumerate(stretches):
         ats, values = [point.at for point in run], [point.estimated.value for point in run]
         hover = [
             _hover(
@@ -150,16 +152,33 @@ def _estimated(made: Any, points: Sequence[Point]) -> None:
             x=ats, y=values, mode="lines+markers", text=hover, hovertemplate="%{text}<extra></extra>",
             name="estimated without labels" if valid else "estimate not valid: unknown",
             legendgroup="estimated" if valid else "unknown",
-            showlegend=not any(earlier == valid for earlier, _ in _runs(points, known)[:index]),
+            showlegend=not any(earlier == valid for earlier, _ in stretches[:index]),
             line={"color": colour, "width": 1.6 if valid else 1, "dash": "solid" if valid else "dot"},
             marker={"size": 4 if valid else 6, "symbol": "circle" if valid else "circle-open", "color": colour},
             opacity=1 if valid else 0.75,
         )  # fmt: skip
-        if not valid:
+        if not valid and len(run) in named:
             middle = run[len(run) // 2]
             made.add_annotation(
                 x=middle.at, y=max(values), text="unknown", showarrow=False, yshift=11,
                 font={"size": 11, "color": colour},
+            )  # fmt: skip
+
+
+def _silent(made: Any, points: Sequence[Point]) -> None:
+    """A dashed strip along the bottom where the estimate gives no number, because it would not be valid."""
+    colour, half = COLOURS["estimated"], _step(points) / 2
+    stretches = [run for _, run in _runs(points, [p for p in points if not p.valid and math.isnan(p.estimated.value)])]
+    longest = sorted(map(len, stretches), reverse=True)[:3]
+    for run in stretches:
+        made.add_shape(
+            type="rect", x0=run[0].at - half, x1=run[-1].at + half, y0=0, y1=0.035, yref="y domain",
+            line={"color": colour, "width": 1, "dash": "dot"}, fillcolor=faded(colour, 0.08),
+        )  # fmt: skip
+        if len(run) in longest:
+            made.add_annotation(
+                x=run[len(run) // 2].at, y=0.035, yref="y domain", text="no estimate: unknown", showarrow=False,
+                yanchor="bottom", font={"size": 11, "color": colour}, hovertext=said(run[0].why, 120),
             )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def curves(story: Mapping[str, Any]) -> Any:
             steps = _pairs(pairs)
             if steps:
                 label = " ".join(filter(None, (_version(fit), side)))
-                panels.setdefault(metric, []).append((index, side, label or metric, steps))
+                panels.setdefault(metric, []).append((index, side, said(label or metric, 40), steps))
     if not panels:
         return empty("No training curves were kept.")
     shown = sorted(panels, key=lambda metric: (metric != "loss", metric))[:4]
@@ -86,11 +86,11 @@ def curves(story: Mapping[str, Any]) -> Any:
     for place, metric in enumerate(shown, start=1):
         for index, side, label, steps in panels[metric]:
             grid.add_scatter(
-                x=[step for step, _ in steps], y=[value for _, value in steps], row=place, col=1, name=said(label, 40),
+                x=[step for step, _ in steps], y=[value for _, value in steps], row=place, col=1, name=label,
                 mode="lines" if len(steps) > 12 else "lines+markers", legendgroup=label,
                 showlegend=not any(trace.legendgroup == label for trace in grid.data),
                 line={"color": RUN_COLOURS[index % 4], "dash": DASHES[0 if side == "train" else 1], "width": 2},
-                hovertemplate="step %{x}: %{y:.4f}<extra>" + said(label, 40).replace("%{", "% {") + "</extra>",
+                hovertemplate="step %{x}: %{y:.4f}<extra>" + label.replace("%{", "% {") + "</extra>",
             )  # fmt: skip
     grid.update_annotations(x=0, xanchor="left", font={"size": 12, "color": COLOURS["ink"]})
     grid.update_layout(margin={"l": 44, "r": 14, "t": 30, "b": 30}, legend={"y": -24 / (210 * len(shown))})
@@ -118,7 +118,7 @@ def labels(story: Mapping[str, Any]) -> Any:
     about = part(story, "labels")
     counts = [("asked for", number(about.get("asked")), COLOURS["ink"])]
     counts += [("received", number(about.get("received")), COLOURS["true"])]
-    counts += [(f"used to {said(use, 24)}", number(n), COLOURS["good"]) for use, n in part(about, "used").items()]
+    counts += [(f"used for {said(use, 24)}", number(n), COLOURS["good"]) for use, n in part(about, "used").items()]
     counts = [row for row in counts if math.isfinite(row[1])]
     if not counts:
         return empty("No labels were asked for, and none arrived.")

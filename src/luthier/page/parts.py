@@ -226,7 +226,7 @@ def data(story: Mapping[str, Any]) -> str:
     lines = []
     for issue in rows(story, "data"):
         level = text(issue.get("severity") or issue.get("level"), 20)
-        name = issue.get("kind") or issue.get("code") or issue.get("name") or issue.get("check")
+        name = issue.get("rule") or issue.get("kind") or issue.get("name")
         numbers = issue.get("rows") if isinstance(issue.get("rows"), list | tuple) else []
         where = ", ".join(text(row, 20) for row in list(numbers or [])[:8])
         more = f" and {len(numbers or []) - 8} more" if len(numbers or []) > 8 else ""

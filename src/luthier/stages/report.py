@@ -177,7 +177,7 @@ def _slices(story: Mapping[str, Any]) -> str:
 def _labels(story: Mapping[str, Any]) -> str:
     about = part(story, "labels")
     lines = [("received", number_text(about.get("received"), 0)), ("asked for", number_text(about.get("asked"), 0))]
-    lines += [(f"used to {_said(use)}", number_text(n, 0)) for use, n in part(about, "used").items()]
+    lines += [(f"used for {_said(use)}", number_text(n, 0)) for use, n in part(about, "used").items()]
     return _grid(("labels", "number"), [line for line in lines if line[1] != "–"])
 
 
@@ -228,7 +228,7 @@ def _fits(story: Mapping[str, Any]) -> str:
 def _issues(story: Mapping[str, Any]) -> str:
     return "\n".join(
         f"- {_said(row.get('severity') or row.get('level') or 'note')}: "
-        f"{_said(row.get('message') or row.get('why') or row.get('text') or row.get('kind') or row.get('code'))}"
+        f"{_said(row.get('message') or row.get('why') or row.get('text') or row.get('rule') or row.get('kind'))}"
         for row in rows(story, "data")
     )
 
