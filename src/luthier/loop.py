@@ -27,6 +27,7 @@ from luthier.stages.decide import Situation, decide
 from luthier.stages.monitor import Monitor
 from luthier.stages.registry import plain_finding
 from luthier.stores.base import Row
+from luthier.tasks.base import answered
 from luthier.types import Decision, Finding, Record, Split, Version, utc_now
 from luthier.workshop import Fitted, Prepared, Progress, Workshop, digest, with_tags
 
@@ -99,7 +100,7 @@ class Project(Workshop):
     def _take(self, watch: _Watch, when: str, progress: Progress | None) -> int:
         """Chunk by chunk; cursor, states and findings commit together, so a crash neither drops nor doubles a row."""
         task = self._task_of(watch.champion)
-        newest, taken = self.store.last(when), 0
+        newest, taken = max(self.store.last(when), self.store.last("join")), 0
         while True:
             before = (watch.answers, watch.labels)
             records = self._next(watch, when)
@@ -224,25 +225,25 @@ class Project(Workshop):
         retained = self._old(prepared.split, champion).test
         new, old = task.adapter(run.folder), task.adapter(self.registry.folder(champion))
         ours = evaluate.evaluate(task, new, retained, confidence=self._confidence())
-        theirs = evaluate.evaluate(task, old, retained, latency=False).columns
-        fresh = [evaluate.evaluate(task, adapter, mixed.holdout, latency=False) for adapter in (new, old)]
+        theirs = task.columns(answered(old, retained))
+        fresh = [task.columns(answered(adapter, mixed.holdout)) for adapter in (new, old)]
         verdict = gate.gate(
             ours.columns, theirs, require=self.config.require, options=self.config.gate, estimates=ours.estimates,
-            labels=task.labels, fresh=(fresh[0].columns, fresh[1].columns),
+            labels=task.labels, fresh=(fresh[0], fresh[1]),
         )  # fmt: skip
         about = {
             "fresh": [one.id for one in mixed.fresh],
             "holdout": [one.id for one in mixed.holdout],
             "replayed": len(mixed.replayed),
             "retained": {name: asdict(value) for name, value in ours.estimates.items()},
-            "before": {name: asdict(value) for name, value in fresh[1].estimates.items()},
+            "before": {name: asdict(value) for name, value in task.estimates(fresh[1]).items()},
         }
-        reference = self._reference(champion, new, mixed, fresh[0].columns)
-        fitted = self._register(
-            run, prepared, fresh[0].estimates | {"latency_ms": ours.estimates["latency_ms"]}, verdict, reference,
-            parent=champion, extra={"update": about},
-        )  # fmt: skip
-        return Fitted(fitted, run, verdict)
+        estimates = dict(task.estimates(fresh[0])) | {"latency_ms": ours.estimates["latency_ms"]}
+        reference = self._reference(champion, new, mixed, fresh[0])
+        made = self._register(
+            run, prepared, estimates, verdict, reference, parent=champion, extra={"update": about}
+        )
+        return Fitted(made, run, verdict)
 
     def _conclude(self, fitted: Fitted, champion: Version, because: Sequence[Finding], watch: _Watch) -> None:
         """The promotion and the decision that says why commit together."""
@@ -343,19 +344,26 @@ class Project(Workshop):
         if champion:
             watch = self._watch(champion)
             status["findings"] = [plain_finding(finding) for finding in watch.monitor.findings()]
-            status["unread"] = {
-                "answer": max(self.store.last("answer") - watch.answers, 0),
-                "label": max(self.store.last("label") - watch.labels, 0),
-            }
+            status["unread"] = self.unread()
             last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
             status["decision"] = None if last is None else {"at": last.at.isoformat(), **last.body}
         return status
+
+    def unread(self) -> dict[str, bool]:
+        """Whether there are answers and labels that the champion's watch has not read yet."""
+        champion = self.champion()
+        if champion is None:
+            return {"answer": False, "label": False}
+        saved = self.store.recall(f"watch/{champion.name}")
+        state = codec.unpack(saved) if saved else {"answers": 0, "labels": 0}
+        newest = max(self.store.last("label"), self.store.last("join"))
+        return {"answer": self.store.last("answer") > state["answers"], "label": newest > state["labels"]}
 
     def story(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Everything that happened, as the report, the figures and the terminal draw it."""
         told = chronicle.tell(
             self.store, project=self.config.name, width_minutes=self.config.monitor.window_minutes,
-            estimator=self._estimator,
+            targets=lambda ids: {one.id: one.target for one in record.labelled(self.store, ids)}, estimator=self._estimator,
         )  # fmt: skip
         return told | dict(extra or {})
 

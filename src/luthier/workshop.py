@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from luthier import files
 from luthier.config import Config, read
-from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError
+from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError, need
 from luthier.names import every, get
 from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
 from luthier.stages.registry import Promotion, Registry, plain_finding
 from luthier.stores.base import Row
 from luthier.stores.sqlite import SqliteStore
+from luthier.tasks.base import answered
 from luthier.types import Columns, Estimate, Record, Run, Split, Version
 
 __all__ = ["Fitted", "Prepared", "Progress", "Workshop", "digest", "with_tags"]
@@ -73,32 +74,42 @@ class Workshop:
 
     def check(self, progress: Progress | None = None) -> list[Any]:
         """Look at the data and the configuration before any training; the issues found, errors first."""
-        return list(self._prepared(progress, strict=False).issues)
+        train, test, rules = self._loaded(progress)
+        return list(examine.examine(train, test, rules, progress=_two(progress)))
 
-    def _prepared(self, progress: Progress | None = None, *, strict: bool = True) -> Prepared:
+    def _loaded(self, progress: Progress | None) -> tuple[Any, Any, Any]:
         options = self.config.data
         if not options.train:
             raise ConfigError(f"{self.path}: data.train names no file. Add one: `data: {{train: [data.csv]}}`")
-        train = data.read(options.train, options.columns, base=self.home)
+        train = data.read(options.train, options.columns, base=self.home, progress=_two(progress))
         test = data.read(options.test, options.columns, base=self.home) if options.test else None
-        issues = examine.examine(
-            train, test, labels=self.config.labels, unknown_labels=options.unknown_labels, split=options.split,
-            require=self.config.require, max_length=self.config.fit.max_length, progress=progress,
-        )  # fmt: skip
+        rules = examine.Rules(
+            self.config.labels, options.unknown_labels, options.split, self.config.require, self.config.fit.max_length
+        )
+        return train, test, rules
+
+    def _prepared(self, progress: Progress | None = None, *, examined: bool = False) -> Prepared:
+        """Data ready for training. `examined`: look for errors first, and stop at them."""
+        train, test, rules = self._loaded(progress)
+        issues = examine.examine(train, test, rules, progress=_two(progress)) if examined else []
         errors = [issue for issue in issues if issue.severity == "error"]
-        if errors and strict:
-            listed = "\n".join(f"  {issue.rule}: {issue.message}" for issue in errors)
+        if errors:
+            listed = "\n".join(f"  {issue}" for issue in errors)
             raise DataError(f"the data cannot be trained on:\n{listed}\nNothing was changed. See all with: luthier check")
-        records = data.clean(train.records, self.config.labels)
-        split = data.split(records, options.split)
-        if test is not None:
-            split = replace(split, train=[*split.train, *split.test], test=data.clean(test.records, self.config.labels))
-        labels = self.config.labels or tuple(sorted({str(r.target) for r in records if r.target is not None}))
+        kept = examine.clean(train, test, rules).records
+        held = examine.clean(test, None, rules).records if test is not None else None
+        split = data.split(kept, self.config.data.split, test=held)
+        labels = self.config.labels or tuple(sorted({one.target for one in kept if one.target is not None}))
         prints = {side: data.fingerprint(getattr(split, side)) for side in ("train", "validation", "test")}
         return Prepared(split, labels, issues, prints)
 
     def _task(self, labels: Sequence[str]) -> Any:
         return get("task", self.config.task)(labels=tuple(labels))
+
+    def task(self) -> Any:
+        """The task with the labels of the champion, else of luthier.yaml."""
+        champion = self.registry.champion()
+        return self._task_of(champion) if champion else self._task(self.config.labels)
 
     def _task_of(self, made: Version) -> Any:
         return self._task(made.about["labels"])
@@ -110,7 +121,7 @@ class Workshop:
 
         Called again after a kill it resumes; called again when nothing changed it gives the same version.
         """
-        prepared = self._prepared(progress)
+        prepared = self._prepared(progress, examined=True)
         task = self._task(prepared.labels)
         source = self._source()
         run_id = digest(self.config.task, source, dict(prepared.fingerprints), asdict(self.config.fit), _plain(self.config.require))
@@ -169,7 +180,7 @@ class Workshop:
         """The run's curves and rungs, for the report; outside the version so that its digest is that of the model."""
         row = {"version": made.name, "recipe": run.recipe, "met": run.met, "why": run.why, "seconds": run.seconds}
         row |= {"rungs": [dict(rung) for rung in run.rungs], "findings": [plain_finding(f) for f in run.findings]}
-        row["curves"] = fit.curves(run)
+        row["curves"] = next((rung["curves"] for rung in run.rungs if rung["recipe"] == run.recipe), {})
         self.store.append("run", [Row(f"{run.id}/{made.name}", made.created, row)])
 
     # proving --------------------------------------------------------------------------------------------------------
@@ -198,14 +209,23 @@ class Workshop:
     def _labelled(self, file: str | Path | None) -> Sequence[Record]:
         if file is None:
             return self._prepared().split.test
-        loaded = data.read([str(Path(file).resolve())], self.config.data.columns, base=self.home)
-        return data.clean(loaded.records, self.config.labels)
+        loaded = data.read(Path(file).resolve(), self.config.data.columns)
+        return examine.clean(loaded, None, examine.Rules(self.config.labels, self.config.data.unknown_labels)).records
+
+    def test_records(self) -> Sequence[Record]:
+        """The test split: records that no version was trained on."""
+        return self._prepared().split.test
+
+    def columns(self, number: int, records: Sequence[Record]) -> Columns:
+        """What a version says about records, as columns (`loss` where they have a target)."""
+        made = self.registry.version(number)
+        columns: Columns = self._answers_of(made, self._task_of(made), records) or {}
+        return columns
 
     def _answers_of(self, made: Version | None, task: Any, records: Sequence[Record]) -> Columns | None:
         if made is None:
             return None
-        adapter = task.adapter(self.registry.folder(made))
-        columns: Columns = evaluate.evaluate(task, adapter, records, latency=False).columns
+        columns: Columns = task.columns(answered(task.adapter(self.registry.folder(made)), records))
         return columns
 
     # versions -------------------------------------------------------------------------------------------------------
@@ -246,7 +266,7 @@ class Workshop:
         """Answer every record of a file with a version (default: the champion) into JSON Lines; how many were."""
         made = self._chosen(number)
         adapter = self._task_of(made).adapter(self.registry.folder(made))
-        loaded = data.read([str(Path(file).resolve())], self.config.data.columns, base=self.home, targets=False)
+        loaded = data.read(Path(file).resolve(), self.config.data.columns, labelled=False)
         done = 0
         fresh = out.with_name(out.name + ".part")
         with fresh.open("w", encoding="utf-8") as lines:
@@ -263,7 +283,7 @@ class Workshop:
 
     def feedback(self, labels: str | Path | Sequence[Mapping[str, Any]]) -> Any:
         """Late labels, from a file with id and target or as mappings {id, target, at?, correct?}."""
-        rows = data.read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+        rows = _label_rows(Path(labels)) if isinstance(labels, str | Path) else list(labels)
         champion = self.registry.champion()
         known = None
         if champion is not None:
@@ -271,23 +291,51 @@ class Workshop:
             known = lambda label: task.check(replace(label, input="a text that is not checked here"))  # noqa: E731
         return record.feedback(self.store, rows, known=known)
 
-    def server(self) -> Any:
-        """The engine that answers, with its recorder; `rest.create_app` puts it behind HTTP."""
+    def server(self) -> tuple[Any, Any]:
+        """The engine that answers, and its recorder; `rest.create_app` puts them behind HTTP.
+
+        Raises UsageError when there is no champion.
+        """
         from luthier.stages import serve
 
-        champion = self.registry.champion()
-        if champion is None:
-            raise UsageError("nothing can be served yet: there is no champion. Run `luthier fit`, then `luthier promote`")
+        champion = self._chosen(None)
         recorder = record.Recorder(self.store)
 
         def load() -> tuple[Version, Any]:
             newest = self.registry.champion() or champion
             return newest, self._task_of(newest).adapter(self.registry.folder(newest))
 
-        return serve.Server(
-            self._task_of(champion), load, record=recorder.submit, options=self.config.serve,
-            newest=self.registry.champion_since, close=recorder.close,
-        )  # fmt: skip
+        def newest() -> int:
+            now = self.registry.champion()
+            return now.number if now else 0
+
+        engine = serve.Server(
+            self._task_of(champion), load=load, record=recorder.submit, newest=newest, options=self.config.serve
+        )
+        return engine, recorder
+
+    def serve(
+        self, *, host: str | None = None, port: int | None = None, announce: Callable[[str], object] = lambda url: None
+    ) -> None:
+        """Answer over HTTP until SIGINT or SIGTERM; see docs/serve.md.
+
+        Raises UsageError for an address other than loopback without API keys, SetupError when the port is taken.
+        """
+        rest = need("luthier.rest", extra="serve")
+        options = replace(
+            self.config.serve, host=host or self.config.serve.host, port=self.config.serve.port if port is None else port
+        )
+        engine, recorder = self.server()
+        keys = self.key_file if self.key_file.exists() else None
+        app = rest.create_app(
+            engine, feedback=self.feedback, model_name=self.config.name, keys=keys, on_close=recorder.close
+        )
+        rest.run(app, options, announce=announce)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the hashes of the server's API keys are."""
+        return self.home / self.config.store / "keys.json"
 
     # shared -----------------------------------------------------------------------------------------------------------
 
@@ -323,6 +371,31 @@ def with_tags(columns: Columns, records: Sequence[Record], tags: Sequence[str]) 
     return dict(columns) | {f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags}
 
 
+
+
+def _two(progress: Progress | None) -> Callable[[str, float], None] | None:
+    """Data stages report no numbers."""
+    return None if progress is None else lambda what, done: progress(what, done, {})
+
+
+def _label_rows(path: Path) -> list[Mapping[str, Any]]:
+    """Rows of a file with the columns id and target (or label), and perhaps at and correct.
+
+    Raises DataError naming the columns found when one is missing.
+    """
+    found = files.table(path)
+    target = next((name for name in ("target", "label") if name in found.columns), None)
+    if "id" not in found.columns or target is None:
+        raise DataError(
+            f"{path}: feedback needs the columns id and target; columns are {', '.join(found.columns)}. Rename them"
+        )
+    rows: list[Mapping[str, Any]] = []
+    for number, values in found.rows:
+        if isinstance(values, files.BadRow):
+            rows.append({"id": f"{path.name}:{number}", "target": None})
+        else:
+            rows.append({**values, "target": files.label_text(values.get(target)), "at": values.get("at") or None})
+    return rows
 
 
 def _check_names(path: Path, config: Config) -> None:

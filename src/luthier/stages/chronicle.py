@@ -22,18 +22,22 @@ _MOST = 200_000  # newest answers that a story looks at
 _POINTS = 400  # points of one evidence curve
 _KINDS = {"retrain": "update", "alert": "detect"}
 
-Estimator = Callable[[Sequence[Row]], tuple[Estimate, str]]
+Targets = Callable[[Sequence[str]], Mapping[str, Any]]
+Estimator = Callable[[Sequence[Row]], tuple[Estimate, bool, str]]
 
 
 def tell(
-    store: Store, *, project: str, width_minutes: float, estimator: Callable[[str], Estimator | None]
+    store: Store, *, project: str, width_minutes: float, targets: Targets, estimator: Callable[[str], Estimator | None]
 ) -> dict[str, Any]:
-    """The story of one store; see `luthier.story` for its parts. `estimator(version)` gives a label-free estimate."""
+    """The story of one store; see `luthier.story` for its parts.
+
+    `targets(ids)` gives the final target of each labelled answer, `estimator(version)` a label-free estimate.
+    """
     decisions = [{"at": row.at.isoformat(), **row.body} for row in store.scan("decision")]
     return {
         "project": project,
         "created": utc_now().isoformat(),
-        "timeline": _timeline(store, width_minutes * 60, estimator),
+        "timeline": _timeline(store, width_minutes * 60, targets, estimator),
         "evidence": _evidence(store),
         "events": _events(store, decisions),
         "slices": [],
@@ -45,34 +49,35 @@ def tell(
 
 
 def estimator(task: Any, reference: Columns, options: MonitorOptions) -> Estimator:
-    """Accuracy of a window of answers without labels, by `label_free.v1`: (Estimate, why). Not valid is nan."""
+    """Accuracy of a window of answers without labels, by `label_free.v1`: (Estimate, valid, why)."""
     kind = get("check", "label_free.v1")
     names = {field.name for field in fields(kind)} if is_dataclass(kind) else set()
     check = kind(**{f.name: getattr(options, f.name) for f in fields(options) if f.name in names})
     start = check.start(reference)
 
-    def estimate(rows: Sequence[Row]) -> tuple[Estimate, str]:
+    def estimate(rows: Sequence[Row]) -> tuple[Estimate, bool, str]:
         columns: dict[str, Any] = {
             name: np.array([row.numbers.get(name, np.nan) for row in rows])
             for name in ("confidence", "margin", "entropy", "length")
         }
         if all(row.blob for row in rows):
             columns["embedding"] = np.stack([np.frombuffer(row.blob, np.float16) for row in rows]).astype(np.float32)
-        memory, finding = check.step(start, columns)
-        found = check.estimate(memory)
-        return Estimate(1 - found.value, found.n, 1 - found.high, 1 - found.low), finding.why
+        reading = check.read(check.step(start, columns)[0])
+        return reading.estimate, reading.valid, reading.why
 
     return estimate
 
 
-def _timeline(store: Store, width: float, estimator: Callable[[str], Estimator | None]) -> list[dict[str, Any]]:
+def _timeline(
+    store: Store, width: float, targets: Targets, estimator: Callable[[str], Estimator | None]
+) -> list[dict[str, Any]]:
     rows: dict[tuple[float, str], list[Row]] = defaultdict(list)
     for row in store.scan("answer", newest_first=True, limit=_MOST):
         rows[row.at.timestamp() // width * width, row.body.get("model", "")].append(row)
     estimators = {model: estimator(model) for model in {model for _, model in rows}}
     timeline = []
     for (start, model), bucket in sorted(rows.items()):
-        labels = _targets(store, [row.id for row in bucket])
+        labels = targets([row.id for row in bucket])
         right = [_said(row) == labels[row.id] for row in bucket if row.id in labels]
         point: dict[str, Any] = {
             "at": datetime.fromtimestamp(start, UTC).isoformat(), "model": model, "n": len(bucket), "true": None, "estimated": None,
@@ -81,14 +86,10 @@ def _timeline(store: Store, width: float, estimator: Callable[[str], Estimator |
             low, high = wilson(sum(right), len(right))
             point["true"] = asdict(Estimate(sum(right) / len(right), len(right), low, high))
         if estimate := estimators.get(model):
-            guess, why = estimate(bucket)
-            point["estimated"] = asdict(guess) | {"valid": bool(np.isfinite(guess.value)), "why": why}
+            guess, valid, why = estimate(bucket)
+            point["estimated"] = asdict(guess) | {"valid": valid, "why": why}
         timeline.append(point)
     return timeline
-
-
-def _targets(store: Store, ids: Sequence[str]) -> dict[str, Any]:
-    return {row.id: row.body["target"] for row in store.lookup("label", ids).values()}
 
 
 def _said(row: Row) -> Any:

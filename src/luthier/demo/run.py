@@ -1,0 +1,364 @@
+"""The demo: a real model, real people's sentences, real HTTP, the product's own commands, and claims that are checked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import luthier
+from luthier.demo import assets
+from luthier.demo.traffic import Traffic
+from luthier.errors import LuthierError, UsageError
+from luthier.progress import Bar
+from luthier.types import Estimate, Record, utc_now
+
+__all__ = ["Outcome", "Plan", "run"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything: the numbers of sentences are those of real people, so they are bounded."""
+
+    tweets: int = 2400  # given to `luthier fit`, which splits them
+    calm: int = 1000  # tweets replayed as live traffic before the shift
+    after: int = 800  # film reviews replayed after the promotion
+    unseen: int = 800  # film reviews that only the demo's own before/after measurement sees
+    epochs: int = 2
+    accuracy: float = 0.90
+    min_labels: int = 1200
+    holdout: float = 0.5
+    rungs: tuple[str, ...] = ("head", "full")
+
+
+FULL = Plan()
+QUICK = Plan(
+    tweets=1600, calm=400, after=320, unseen=500, accuracy=0.85, min_labels=900, holdout=0.6, rungs=("full",)
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo claims, whether each claim holds, and where the report is."""
+
+    claims: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    report: Path = Path()
+
+
+def run(folder: Path, *, quick: bool = False, say: Say = print) -> Outcome:
+    """Run the whole loop in `folder` (made anew) and check what came of it."""
+    begun = time.monotonic()
+    plan = QUICK if quick else FULL
+    _fresh(folder)
+    say("1  getting the model and the sentences")
+    tweets, films = _sentences(plan, say)
+    port = _free_port()
+    _write_project(folder, tweets["fit"], assets.minilm(say), plan, port)
+    project = luthier.open(folder)
+    say(f"2  fine-tuning MiniLM on {len(tweets['fit'])} tweets until accuracy is at least {plan.accuracy} (95 % sure)")
+    with Bar() as bar:
+        fitted = project.fit(bar)
+    for rung in fitted.run.rungs:
+        say(f"     {rung['recipe']}: {rung['why']}")
+    say(f"3  gate: {fitted.verdict.outcome}: {fitted.verdict.why}")
+    if fitted.verdict.outcome != "pass":
+        return Outcome([_claim("version 1 met its requirements", False, fitted.verdict.why)])
+    project.promote(fitted.version.number)
+    traffic = Traffic(f"http://127.0.0.1:{port}", _start(), timedelta(seconds=36), timedelta(hours=1))
+    with _running(folder, "serve"), _running(folder, "loop", "--interval", "0.5") as loop:
+        _wait_ready(traffic.address)
+        shift = _live(project, plan, traffic, tweets["live"], films["live"], loop, say)
+    say("6  measuring both versions on sentences that neither has seen")
+    story, claims = _tell(project, plan, traffic, shift, films["unseen"], say)
+    story["environment"] = _environment(begun, plan)
+    paths = project.report(folder / "report", extra=story)
+    _picture(project.story(story), claims, say)
+    say(f"\nreport: {paths.html}   ({time.monotonic() - begun:.0f} s)")
+    project.close()
+    return Outcome(claims, Path(paths.html))
+
+
+# the parts --------------------------------------------------------------------------------------------------------------
+
+
+def _fresh(folder: Path) -> None:
+    marker = folder / ".luthier-demo"
+    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+        raise UsageError(f"{folder} holds something else than a demo: name another folder with --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    marker.touch()
+
+
+def _sentences(plan: Plan, say: Say) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
+    tweets, films = (_shuffled(assets.sentiment(name, say)) for name in ("tweets", "films"))
+    return (
+        {"fit": tweets[: plan.tweets], "live": tweets[plan.tweets : plan.tweets + plan.calm]},
+        {"unseen": films[: plan.unseen], "live": films[plan.unseen :]},
+    )
+
+
+def _shuffled(records: list[Record]) -> list[Record]:
+    """Without repeated sentences, in a fixed random order."""
+    distinct = list({record.input: record for record in records}.values())
+    random.Random(7).shuffle(distinct)
+    return distinct
+
+
+def _write_project(folder: Path, tweets: Sequence[Record], model: Path, plan: Plan, port: int) -> None:
+    rows = [{"id": r.id, "text": r.input, "label": r.target, "domain": r.tags["domain"]} for r in tweets]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "tweets.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "luthier.yaml").write_text(
+        f"""\
+# The demo's project. A project of your own looks the same: `luthier init data.csv` writes one.
+name: sentiment
+task: text_classification
+model: {json.dumps(str(model.resolve()))}
+labels: [negative, positive]
+data:
+  train: [tweets.jsonl]
+  columns: {{input: text, target: label, id: id, tags: [domain]}}
+  split: {{train: 0.5, validation: 0.125, test: 0.375}}
+require:                                # lower confidence bounds (95 %) must reach these
+  accuracy: {{at_least: {plan.accuracy}}}
+  f1_smallest: {{at_least: {plan.accuracy - 0.1:.2f}}}
+  latency_ms: {{at_most: 250}}
+fit: {{recipe: auto, rungs: [{", ".join(plan.rungs)}], epochs: {plan.epochs}, max_length: 96}}
+gate: {{margin: 0.03, max_flips: 0.05}}
+monitor: {{tolerance: 0.03, window_minutes: 240}}
+update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {2 * plan.min_labels}, holdout: {plan.holdout}, epochs: 2}}
+serve: {{port: {port}}}
+""",
+        encoding="utf-8",
+    )
+
+
+def _start() -> datetime:
+    """Event time begins five days ago, at a full hour."""
+    return (utc_now() - timedelta(days=5)).replace(minute=0, second=0, microsecond=0)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _running(folder: Path, verb: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A verb as a process of its own, its output in `<verb>.log`, stopped politely in the end."""
+    with (folder / f"{verb}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "luthier", verb, "-f", str(folder), *arguments], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_ready(address: str, seconds: float = 120) -> None:
+    import httpx
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise LuthierError(f"the server did not get ready within {seconds:.0f} s: see serve.log in the demo's folder")
+
+
+def _live(
+    project: Any, plan: Plan, traffic: Traffic, tweets: Sequence[Record], films: Sequence[Record],
+    loop: subprocess.Popen[bytes], say: Say,
+) -> datetime:  # fmt: skip
+    """The traffic, before and after the shift, until the repair is live or was refused; the event time of the shift."""
+    say(f"4  {len(tweets)} held-out tweets as live traffic; a fifth get their label back an hour later")
+    traffic.send(tweets)
+    _caught_up(project, loop)
+    say(f"     {_last(project)}")
+    shift, promotions = traffic.now, project.registry.champion_since()
+    say("5  the traffic shifts to film reviews; nobody tells the model")
+    heard = _Decisions(project, say)
+    rest = list(films)
+    while len(rest) > plan.after:
+        done = traffic.send(rest[:640], until=heard.training)
+        rest = rest[done:]
+        if heard.training():
+            break
+        _caught_up(project, loop)
+    traffic.flush()
+    while not heard.concluded() and loop.poll() is None and len(rest) > plan.after:
+        rest = rest[traffic.send(rest[:32], until=heard.concluded, pause=0.5) :]
+    while not heard.concluded() and loop.poll() is None:
+        time.sleep(0.2)
+    if project.registry.champion_since() > promotions:
+        _swapped(traffic.address, project.champion().number)
+    traffic.send(rest[: plan.after])
+    traffic.flush()
+    _caught_up(project, loop)
+    return shift
+
+
+class _Decisions:
+    """Says every new decision of the loop once, and knows how far it is."""
+
+    def __init__(self, project: Any, say: Say) -> None:
+        self._project, self._say = project, say
+        self._seen = project.store.last("decision")
+        self._actions: set[str] = set()
+
+    def _look(self) -> None:
+        for row in self._project.store.scan("decision", since=self._seen):
+            self._seen = row.seq
+            self._actions.add(row.body["action"])
+            self._say(f"     {row.at:%a %H:%M}  {row.body['action']}: {row.body['why']}")
+
+    def training(self) -> bool:
+        self._look()
+        return "retrain" in self._actions or self.concluded()
+
+    def concluded(self) -> bool:
+        self._look()
+        return bool(self._actions & {"promote", "reject"})
+
+
+def _caught_up(project: Any, loop: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Wait until the loop has read what is there, or is busy with an update."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and loop.poll() is None:
+        last = next(iter(project.store.scan("decision", newest_first=True, limit=1)), None)
+        if (last and last.body["action"] == "retrain") or not any(project.unread().values()):
+            return
+        time.sleep(0.1)
+
+
+def _swapped(address: str, number: int, seconds: float = 60) -> None:
+    import httpx
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if str(number) in httpx.get(f"{address}/readyz", timeout=5).text:
+            return
+        time.sleep(0.1)
+
+
+def _last(project: Any) -> str:
+    found = project.status()
+    alarms = [finding["check"] for finding in found["findings"] if finding["alarm"]]
+    return f"{found['rows']['answer']} answers, {found['rows']['label']} labels, alarms: {', '.join(alarms) or 'none'}"
+
+
+# what came of it ----------------------------------------------------------------------------------------------------------
+
+
+def _tell(
+    project: Any, plan: Plan, traffic: Traffic, shift: datetime, unseen: Sequence[Record], say: Say
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    first, last = project.versions()[0], project.champion()
+    task = project.task()
+    held = {"tweets": project.test_records(), "films": unseen}
+    columns = {
+        (domain, made.number): project.columns(made.number, records)
+        for domain, records in held.items()
+        for made in {first.number: first, last.number: last}.values()
+    }
+    slices, gains = [], {}
+    for domain in held:
+        before, after = columns[domain, first.number], columns[domain, last.number]
+        gains[domain] = _paired(before["loss"], after["loss"])
+        slices.append(
+            {"slice": domain, "before": _accuracy(task, before), "after": _accuracy(task, after),
+             "margin": project.config.gate.margin if domain == "tweets" else None}
+        )  # fmt: skip
+    claims = _claims(project, plan, traffic, shift, gains)
+    event = {"at": shift.isoformat(), "kind": "shift", "title": "traffic shifts to film reviews", "why": "what the demo did"}
+    told = project.story()
+    return {"slices": slices, "claims": claims, "events": [*told["events"], event]}, claims
+
+
+def _claims(
+    project: Any, plan: Plan, traffic: Traffic, shift: datetime, gains: dict[str, Estimate]
+) -> list[dict[str, Any]]:
+    decisions = list(project.store.scan("decision"))
+    early = [row for row in decisions if row.at < shift and row.body["action"] != "none"]
+    found = [row for row in decisions if row.at >= shift and any("risk" in check for check in row.body["checks"])]
+    promoted = [row for row in decisions if row.body["action"] == "promote"]
+    tweets, films = gains["tweets"], gains["films"]
+    margin = project.config.gate.margin
+    answers = project.store.count("answer")
+    hours = (found[0].at - shift).total_seconds() / 3600 if found else math.nan
+    return [
+        _claim("version 1 met its requirements before it served", True, project.versions()[0].about["gate"]["why"]),
+        _claim("no alarm while only tweets came", not early, f"{plan.calm} tweets, {len(early)} alarms"),
+        _claim("the loss was detected by labels", bool(found), f"{hours:.1f} h of event time after the shift" if found else "not found"),
+        _claim("the repair passed its gate and was promoted", bool(promoted), promoted[0].body["why"] if promoted else "no promotion"),
+        _claim("film reviews: accuracy rose by more than its interval", films.low > 0, _points(films)),
+        _claim(f"tweets: accuracy did not fall by more than {100 * margin:.0f} points", tweets.low > -margin, _points(tweets)),
+        _claim("no request failed or was dropped", not traffic.failed, f"{traffic.sent} sent, {len(traffic.failed)} failed"),
+        _claim("every answer was recorded once", answers == traffic.sent, f"{answers} recorded of {traffic.sent}"),
+        _claim("the server swapped versions while answering", len(traffic.models) > 1, f"versions {', '.join(sorted(traffic.models))}"),
+    ]
+
+
+def _claim(claim: str, holds: bool, numbers: str) -> dict[str, Any]:
+    return {"claim": claim, "holds": bool(holds), "numbers": numbers}
+
+
+def _paired(before: np.ndarray, after: np.ndarray) -> Estimate:
+    """The gain in accuracy on the same records with its 95 % interval (normal, paired differences)."""
+    gain = np.asarray(before) - np.asarray(after)
+    half = 1.96 * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    return Estimate(float(gain.mean()), len(gain), float(gain.mean()) - half, float(gain.mean()) + half)
+
+
+def _points(gain: Estimate) -> str:
+    return f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}, n {gain.n})"
+
+
+def _accuracy(task: Any, columns: Any) -> dict[str, float]:
+    from dataclasses import asdict
+
+    return asdict(task.estimates(columns)["accuracy"])
+
+
+def _environment(begun: float, plan: Plan) -> dict[str, str]:
+    from luthier.stages.version import packages
+
+    return packages() | {"seconds": f"{time.monotonic() - begun:.0f}", "form": "quick" if plan is QUICK else "full"}
+
+
+def _picture(story: dict[str, Any], claims: Sequence[dict[str, Any]], say: Say) -> None:
+    from rich.console import Console
+
+    from luthier import terminal
+
+    console = Console(width=min(Console().width, 120))
+    with console.capture() as captured:
+        console.print(terminal.timeline(story, console.width))
+    say(captured.get())
+    for claim in claims:
+        say(f"{'✓' if claim['holds'] else '✗'} {claim['claim']}: {claim['numbers']}")

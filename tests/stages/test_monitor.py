@@ -1,0 +1,117 @@
+"""luthier.Monitor: arrays in, findings out, the same however the stream is cut."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+import luthier
+from luthier.errors import StateError
+from luthier.options import MonitorOptions
+from luthier.stages.monitor import as_columns
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def losses(n: int, risk: float, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random(n) < risk).astype(float)
+
+
+def test_a_rise_of_the_risk_alarms_and_names_subject_time_and_way_out() -> None:
+    monitor = luthier.Monitor({"loss": losses(2000, 0.1)}, checks=("risk.v1",), subject="shop v3")
+    assert not any(finding.alarm for finding in monitor.observe("label", {"loss": losses(3000, 0.1, 1)}, at=NOON))
+    (finding,) = monitor.observe("label", {"loss": losses(1000, 0.3, 2)}, at=NOON)
+    assert finding.alarm
+    assert finding.subject == "shop v3"
+    assert finding.at == NOON
+    assert finding.why
+
+
+def test_labels_find_their_answers_by_id_and_unknown_ids_are_counted() -> None:
+    monitor = luthier.Monitor({"loss": losses(2000, 0.1)}, checks=("risk.v1",))
+    monitor.answer(["a", "b", "c"], predicted=[0, 1, 1], at=NOON)
+    (finding,) = monitor.label(["c", "a", "never"], [1, 1, 0])
+    assert finding.n == 2
+    assert monitor.unknown_labels == 1
+    assert monitor.timeline()[0]["loss"].value == pytest.approx(0.5)
+    monitor.label(["c"], [0])
+    assert monitor.findings("label")[0].n == 2, "a label counts once"
+
+
+@pytest.mark.parametrize("sizes", [[1] * 40 + [360], [7, 393], [400]])
+def test_any_cut_of_the_stream_gives_the_same_findings(sizes: list[int]) -> None:
+    rng = np.random.default_rng(3)
+    reference = {"loss": losses(800, 0.1), "confidence": rng.beta(8, 2, 800), "embedding": rng.normal(size=(800, 8))}
+    stream = {"loss": losses(400, 0.2, 4), "confidence": rng.beta(6, 3, 400), "embedding": rng.normal(size=(400, 8))}
+    whole, parts = (luthier.Monitor(reference) for _ in range(2))
+    for when in ("answer", "label"):
+        whole.observe(when, stream, at=NOON)
+        start = 0
+        for size in sizes:
+            parts.observe(when, {k: v[start : start + size] for k, v in stream.items()}, at=NOON)
+            start += size
+    assert repr(parts.findings()) == repr(whole.findings())
+    assert whole.timeline() == parts.timeline()
+
+
+def test_a_restart_in_the_middle_changes_nothing() -> None:
+    reference = {"loss": losses(800, 0.1), "confidence": np.random.default_rng(0).beta(8, 2, 800)}
+    one, first = luthier.Monitor(reference), luthier.Monitor(reference)
+    stream = losses(600, 0.25, 9)
+    one.observe("label", {"loss": stream}, at=NOON)
+    first.observe("label", {"loss": stream[:250]}, at=NOON)
+    second = luthier.Monitor(reference)
+    second.restore(first.save())
+    second.observe("label", {"loss": stream[250:]}, at=NOON)
+    assert repr(second.findings()) == repr(one.findings())
+    assert second.timeline() == one.timeline()
+
+
+def test_late_labels_change_the_bucket_of_their_answer() -> None:
+    monitor = luthier.Monitor({"loss": losses(500, 0.1)}, checks=("risk.v1",), options=MonitorOptions(window_minutes=60))
+    monitor.answer(["early", "late"], predicted=[0, 0], at=[NOON, NOON + timedelta(hours=5)])
+    monitor.label(["late", "early"], [0, 1])
+    assert [(row["at"].hour, row["loss"].value) for row in monitor.timeline()] == [(12, 1.0), (17, 0.0)]
+
+
+def test_slices_are_watched_on_their_own() -> None:
+    tag = np.array(["shoes"] * 300 + ["hats"] * 300)
+    reference = {"loss": losses(600, 0.1), "tag:shop": tag}
+    monitor = luthier.Monitor(reference, checks=("risk.v1",), options=MonitorOptions(slices=("shop",)))
+    bad = np.concatenate([losses(300, 0.1, 5), losses(300, 0.5, 6)])
+    found = {finding.slice: finding.alarm for finding in monitor.observe("label", {"loss": bad, "tag:shop": tag})}
+    assert found == {"": True, "shop=hats": True, "shop=shoes": False}
+
+
+def test_probabilities_give_confidence_margin_entropy_and_loss() -> None:
+    columns = as_columns(probabilities=[[0.7, 0.2, 0.1], [0.0, 1.0, 0.0]], target=[0, 2])
+    assert columns["loss"].tolist() == [0.0, 1.0]
+    assert columns["margin"] == pytest.approx([0.5, 1.0])
+    assert columns["entropy"] == pytest.approx([0.8018, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"loss": [0.0, 2.0]}, "loss must lie in"),
+        ({"loss": [0.0], "confidence": [0.1, 0.2]}, "one length"),
+        ({"probabilities": [[1.0]]}, "k ≥ 2"),
+    ],
+)
+def test_wrong_arrays_are_named(arrays: dict[str, list[float]], said: str) -> None:
+    with pytest.raises(StateError, match=said):
+        as_columns(**arrays)
+
+
+def test_nothing_seen_is_no_finding_and_an_empty_window_changes_nothing() -> None:
+    monitor = luthier.Monitor({"loss": losses(500, 0.1)})
+    assert monitor.observe("label", {"loss": np.zeros(0)}) == []
+    assert monitor.timeline() == []
+
+
+def test_a_saved_monitor_that_was_cut_short_is_refused() -> None:
+    monitor = luthier.Monitor({"loss": losses(500, 0.1)})
+    with pytest.raises(StateError):
+        monitor.restore(monitor.save()[:-3] + b"")
