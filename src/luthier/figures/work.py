@@ -103,7 +103,7 @@ def _version(fit: Mapping[str, Any]) -> str:
     version = fit.get("version")
     if isinstance(version, int) and not isinstance(version, bool):
         return f"v{version}"
-    return str(version or "")
+    return said(version, 24)
 
 
 def _pairs(pairs: Any) -> list[tuple[float, float]]:
