@@ -290,10 +290,16 @@ def _nearest(keys: list[Any]) -> str:
     near = difflib.get_close_matches(wrong, known, n=1)
     if near:
         return f" Did you mean `{near[0]}`?"
-    elsewhere = [name for name in settings() if name.rpartition(".")[2] == wrong]
-    if elsewhere:
-        return f" Did you mean `{elsewhere[0]}`?"
+    places = {name: path for path in reversed(_everywhere()) for name in [path.rpartition(".")[2]]}
+    if elsewhere := difflib.get_close_matches(wrong, places, n=1, cutoff=0.8):
+        return f" Did you mean `{places[elsewhere[0]]}`?"
     return f" Known: {', '.join(known)}." if known else ""
+
+
+def _everywhere() -> list[str]:
+    """Paths of all settings and sections."""
+    names = [name.split(".") for name in settings()]
+    return list(dict.fromkeys(".".join(name[:depth]) for name in names for depth in range(2, len(name) + 1)))
 
 
 def _fields(kind: Any) -> dict[str, tuple[Any, Any]]:

@@ -156,7 +156,7 @@ def _jsonl(path: Path) -> Table:
     rows = [(number, _json_row(line)) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if path.suffix.lower() == ".json" and all(isinstance(row, BadRow) for _, row in rows):
         return _json_array(path, text)  # one object over many lines
-    return Table(path, _columns_of(row for _, row in rows), iter(rows))
+    return _objects(path, rows)
 
 
 def _json_row(line: str) -> Mapping[str, Any] | BadRow:
@@ -187,11 +187,15 @@ def _json_array(path: Path, text: str) -> Table:
     if not isinstance(value, list):
         raise DataError(f"{path}: holds one {type(value).__name__}; an array of objects is expected: [{{…}}, {{…}}]")
     rows = [(number, _object(item)) for number, item in enumerate(value, 1)]
-    return Table(path, _columns_of(row for _, row in rows), iter(rows))
+    return _objects(path, rows)
 
 
-def _columns_of(rows: Iterator[Mapping[str, Any] | BadRow]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(key) for row in rows if not isinstance(row, BadRow) for key in row))
+def _objects(path: Path, rows: list[tuple[int, Mapping[str, Any] | BadRow]]) -> Table:
+    columns = tuple(dict.fromkeys(str(key) for _, row in rows if not isinstance(row, BadRow) for key in row))
+    if not columns:
+        first = next((f": row {number}: {row.why}" for number, row in rows if isinstance(row, BadRow)), "")
+        raise DataError(f"{path}: none of its {len(rows):,} rows is an object with columns{first}")
+    return Table(path, columns, iter(rows))
 
 
 def _csv(path: Path) -> Table:

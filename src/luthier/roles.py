@@ -52,11 +52,15 @@ def _usual(where: str, columns: Sequence[str], free: Sequence[str], role: str, *
         return None
     what = f"{len(found)} columns may be the {role}" if found else f"no column has a usual name for the {role}"
     likely = found or [name for name in free if name.strip().casefold() not in INPUTS + TARGETS] or list(free)
-    guess = f"{yaml_text(likely[0])}{'   # or: ' + ', '.join(map(yaml_text, likely[1:6])) if likely[1:] else ''}"
+    guess = (
+        "   # or: ".join(filter(None, [yaml_text(likely[0]), ", ".join(map(yaml_text, likely[1:6]))]))
+        if likely
+        else "…"
+    )
     there = ", ".join(map(repr, columns)) or "none"
     raise DataError(
         f"{where}: {what}. Its columns are: {there}. Say which one it is in luthier.yaml:\n"
-        f"data:\n  columns:\n    {role}: {guess if likely else '…'}"
+        f"data:\n  columns:\n    {role}: {guess}"
     )
 
 
