@@ -28,7 +28,7 @@ from luthier.options import (
 __all__ = ["Config", "read", "settings"]
 
 _LARGEST = 2**20  # bytes of a luthier.yaml
-_DEEPEST = 20  # levels of nesting
+_DEEPEST = 20  # levels of nesting; PyYAML takes quadratic time in them
 
 
 def _bound(value: Any) -> Any:
@@ -174,9 +174,13 @@ for _tag, _pattern, _starts in (
 
 def _composed(path: Path, text: str) -> yaml.Node | None:
     try:
+        deep = 0
         for event in yaml.parse(text, Loader=_Loader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            deep += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if deep > _DEEPEST:
+                raise ConfigError(f"{path}:{line}: nested more than {_DEEPEST} levels deep")
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise ConfigError(f"{path}:{line}: anchors and aliases (& and *) are not read; write the value out")
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -185,16 +189,12 @@ def _composed(path: Path, text: str) -> yaml.Node | None:
         written = text.splitlines()[line - 1] if mark and line <= len(text.splitlines()) else ""
         tab = " A tab stands there; YAML indents with spaces only." if "\t" in written else ""
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}.{tab}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error) or 'nested too deeply'}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
 
 
 def _plain(node: yaml.Node, at: tuple[str, ...], mistakes: list[tuple[int, str]]) -> Any:
     """The node as dict, list, text, number, bool or None; a key that stands twice is a mistake."""
-    line = node.start_mark.line + 1
-    if len(at) > _DEEPEST:
-        mistakes.append((line, f"{'.'.join(at[:3])}: nested more than {_DEEPEST} levels deep"))
-        return None
     if isinstance(node, yaml.SequenceNode):
         return [_plain(part, (*at, str(index)), mistakes) for index, part in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
