@@ -1,4 +1,4 @@
-"""A served model for the tests of the HTTP surface: a real application on a real port, over an in-memory record."""
+"""A served model for the tests of the HTTP surface: a real application on a real port, over a real store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import pytest
 from luthier.errors import StoreFull
 from luthier.options import ServeOptions
 from luthier.rest import bind, create_app
+from luthier.stages.record import Feedback, Recorder, feedback, from_row
 from luthier.stages.serve import Server
+from luthier.stores.sqlite import SqliteStore
 from luthier.tasks.text_classification import TextClassification
 from luthier.types import Record, Version, utc_now
 
@@ -36,50 +38,37 @@ class Fixed:
 
 
 @dataclass
-class Counted:
-    """What a feedback callable gives back."""
-
-    stored: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    waiting: int = 0
-    rejected: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass
 class Site:
     """One running site and what stands behind it."""
 
     models: dict[int, Any]
+    store: SqliteStore
     champion: int = 1
-    rows: list[Record] = field(default_factory=list)
-    labels: list[Mapping[str, Any]] = field(default_factory=list)
     full: bool = False
     url: str = ""
     app: Any = None
     server: Any = None
+    recorder: Any = None
+
+    @property
+    def rows(self) -> list[Record]:
+        """What is durably recorded."""
+        return [from_row(row) for row in self.store.scan("answer")]
 
     def load(self) -> tuple[Version, Any]:
         return Version(self.champion, "0" * 64, utc_now()), self.models[self.champion]
 
     def record(self, record: Record) -> Future[Any]:
-        done: Future[Any] = Future()
-        if self.full:
-            done.set_exception(StoreFull("no space left for the store"))
-            return done
-        seen = any(row.id == record.id for row in self.rows)
-        if not seen:
-            self.rows.append(record)
-        done.set_result("duplicate" if seen else "stored")
-        return done
-
-    def feedback(self, labels: Sequence[Mapping[str, Any]]) -> Counted:
         if self.full:
             raise StoreFull("no space left for the store")
-        self.labels.extend(labels)
-        known = {row.id for row in self.rows}
-        found = sum(label["id"] in known for label in labels)
-        return Counted(stored=found, waiting=len(labels) - found)
+        future: Future[Any] = self.recorder.submit(record)
+        return future
+
+    def feedback(self, labels: Sequence[Mapping[str, Any]]) -> Feedback:
+        if self.full:
+            raise StoreFull("no space left for the store")
+        task = self.server.task
+        return feedback(self.store, labels, known=lambda label: task.check(replace(label, input="any text")))
 
     def client(self, **more: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, **more)
@@ -109,33 +98,37 @@ def fixed() -> type[Fixed]:
 
 
 @pytest.fixture
-def open_site() -> Iterator[Callable[..., Site]]:
+def open_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """`open_site(models, keys=None, ready=True, **options)`: a running site on a free port."""
-    running: list[tuple[Any, threading.Thread, Any]] = []
+    running: list[tuple[Any, threading.Thread, Any, SqliteStore]] = []
 
     def start(
         models: Any = None, *, keys: Path | None = None, ready: bool = True, labels: Any = None, **options: Any
     ) -> Site:
-        site = Site(models or {1: Fixed()}, champion=1 if ready else 0)
+        store = SqliteStore(tmp_path / "store")
+        site = Site(models or {1: Fixed()}, store, champion=1 if ready else 0, recorder=Recorder(store))
         wanted = ServeOptions(port=0, **options)
         site.server = Server(
             TextClassification(labels or ("negative", "positive")), load=site.load, record=site.record,
             newest=lambda: site.champion, options=wanted, poll_s=0.02,
         )  # fmt: skip
-        site.app = create_app(site.server, feedback=site.feedback, model_name="reviews", keys=keys)
+        site.app = create_app(
+            site.server, feedback=site.feedback, model_name="reviews", keys=keys, on_close=site.recorder.close
+        )
         running_server, opened = bind(site.app, wanted)
         thread = threading.Thread(target=running_server.run, kwargs={"sockets": [opened]}, daemon=True)
         thread.start()
-        running.append((running_server, thread, opened))
+        running.append((running_server, thread, opened, store))
         site.url = f"http://127.0.0.1:{opened.getsockname()[1]}"
         site.until(lambda: running_server.started)
         assert not ready or site.server.wait_ready(20)
         return site
 
     yield start
-    for running_server, _, _ in running:
+    for running_server, _, _, _ in running:
         running_server.should_exit = True
-    for _, thread, opened in running:
+    for _, thread, opened, store in running:
         thread.join(20)
         opened.close()
+        store.close()
         assert not thread.is_alive(), "the server did not shut down"

@@ -199,16 +199,22 @@ def test_labels_are_checked_one_by_one_and_counted(open_site: Open) -> None:
         told = reply.json()
         assert reply.status_code == 200
         assert {key: told[key] for key in ("stored", "duplicates", "conflicts", "waiting")} == {
-            "stored": 1, "duplicates": 0, "conflicts": 0, "waiting": 1,
+            "stored": 2, "duplicates": 0, "conflicts": 0, "waiting": 1,
         }  # fmt: skip
-        assert [one["id"] for one in told["rejected"]] == ["b", None, "d", "e", "f", "g", "h", None]
-        assert "'neutral' is not a label" in told["rejected"][0]["why"]
+        assert [one["id"] for one in told["rejected"]] == [None, "d", "e", "f", "g", "h", None, "b"]
+        assert "'neutral' is not a label" in told["rejected"][-1]["why"]
+        again = [labels[0], {"id": "a", "target": "negative"}, {"id": "early", "target": "positive", "correct": True}]
+        told = client.post("/v1/feedback", json={"labels": again}).json()
+        assert (told["stored"], told["duplicates"], told["conflicts"], told["rejected"][0]["id"]) == (1, 1, 1, "a")
         assert client.post("/v1/feedback", json={"labels": labels[2:]}).status_code == 400
         assert client.post("/v1/feedback", json={"labels": []}).status_code == 400
         assert client.post("/v1/feedback", json={"label": labels}).status_code == 400
         counts = client.get("/metrics").text
-    assert [(label["id"], label["correct"]) for label in site.labels] == [("a", False), ("early", True)]
-    assert site.labels[0]["at"] == datetime(2026, 3, 2, tzinfo=UTC)
+    kept = [(row.id, row.body["target"]) for row in site.store.scan("label")]
+    assert kept == [("a", "positive"), ("early", "negative"), ("early#2", "positive")]
+    assert next(iter(site.store.scan("label"))).at == datetime(2026, 3, 2, tzinfo=UTC)
+    assert 'luthier_labels_total{outcome="stored"} 1.0' in counts
+    assert 'luthier_labels_total{outcome="waiting"} 2.0' in counts
     assert 'luthier_labels_total{outcome="rejected"} 16.0' in counts
 
 

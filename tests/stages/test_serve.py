@@ -1,4 +1,4 @@
-"""The serving engine: batches, durable before acknowledged, swaps between batches, bounds, and models that misbehave."""
+"""The serving engine: batches, durable before acknowledged, swaps between batches, bounds, bad models."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def test_every_answer_says_which_version_gave_it_and_is_recorded_with_it(serve: 
     house = House({1: Fixed()})
     server = serve(house)
     answers = server.answer(texts(3))
-    assert [(a.record.id, a.version, a.recorded, a.error) for a in answers] == [(f"r{i}", 1, True, "") for i in range(3)]
+    assert [(a.record.id, a.version, a.recorded, a.error) for a in answers] == [
+        (f"r{i}", 1, True, "") for i in range(3)
+    ]
     assert [(row.id, row.model, row.output["label"]) for row in house.rows] == [
         (f"r{i}", "v1", "positive") for i in range(3)
     ]

@@ -46,8 +46,8 @@ def create_app(
     """The application. It starts `server` with itself, and on shutdown drains it and then calls `on_close` (flush).
 
     `feedback(labels)` stores labels, each {"id", "target", "at", "correct"}, and returns an object with `stored`,
-    `duplicates`, `conflicts`, `waiting` (numbers or lists) and perhaps `rejected` (pairs of id and why). `keys` is a
-    key file; without one only this machine is answered. `collectors` are further Prometheus collectors.
+    `duplicates`, `conflicts`, `waiting` (part of `stored`) and `rejected` (pairs of id and why; holds `conflicts`).
+    `keys` is a key file; without one only this machine is answered. `collectors` are further Prometheus collectors.
     Raises SetupError when the key file cannot be used.
     """
     options = server.options
@@ -68,7 +68,7 @@ def create_app(
         title="Luthier", version=luthier.__version__, lifespan=life,
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.state.options, app.state.guarded = options, found is not None
+    app.state.guarded, app.state.hosts = found is not None, {host.lower() for host in options.allowed_hosts}
     site = Site(server, feedback, model_name, options, metrics.observe, metrics.labelled)
     app.include_router(v1.routes(site))
     app.include_router(open_inference.routes(site))
@@ -79,7 +79,9 @@ def create_app(
         told = {status: about for status, about in documented(None, {})["responses"].items() if status != 200}
         app.get(path, summary=summary, response_class=shape, responses=told, tags=["operation"])(page)
     _errors(app)
-    app.add_middleware(Guard, options=options, find=found.find if found else None, refused=metrics.refused)
+    app.add_middleware(
+        Guard, options=options, hosts=app.state.hosts, find=found.find if found else None, refused=metrics.refused
+    )
     return app
 
 
@@ -130,6 +132,7 @@ def bind(app: FastAPI, options: ServeOptions) -> tuple[uvicorn.Server, socket.so
             f"refusing to listen on {options.host} without API keys: anyone who reaches it could use it. "
             f"Make a key file and start with it, or keep `serve: host: 127.0.0.1`"
         )
+    app.state.hosts.add(options.host.lower())
     try:
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         opened = socket.create_server((options.host, options.port), family=family, backlog=2048)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import re
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ RULES: tuple[tuple[str, re.Pattern[str], frozenset[str]], ...] = tuple(
 )
 """Method, path and the scopes of which one is enough; whatever is not named here needs `operate`."""
 
+_FRAMING = (b"content-encoding", b"content-length", b"transfer-encoding")
 _CLIENTS = 10_000  # buckets kept; the one idle for longest goes first
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read and dropped
 
@@ -58,33 +60,33 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware. `find(token)` gives its key.
+    """ASGI middleware. `find(token)` gives its key, `hosts` are names beside the loopback ones (lower case; "*": any).
 
     Without `find` only clients on this machine are answered, and they may do everything.
     """
 
     def __init__(
-        self, app: ASGIApp, *, options: ServeOptions, find: Callable[[str], Key | None] | None,
+        self, app: ASGIApp, *, options: ServeOptions, hosts: Set[str], find: Callable[[str], Key | None] | None,
         refused: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._app, self._options, self._find, self._refused = app, options, find, refused
-        self._hosts = {host.lower() for host in options.allowed_hosts}
+        self._hosts = hosts
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client: tokens, time of last look
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        headers = Headers(scope=scope)
+        headers, body = Headers(scope=scope), _Body(receive)
         try:
             self._admit(scope, headers)
             if scope["type"] == "http":
-                scope, receive = await self._body(scope, headers, receive)
+                scope, receive = await self._read(scope, headers, body)
         except Refusal as refusal:
             self._refused(str(refusal.status))
             if scope["type"] == "websocket":
                 await receive()
                 return await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
-            await _drain(receive)
+            await body.drain()
             refusal.headers["Connection"] = "close"  # what is left of a body must not be read as the next request
             return await refusal.response()(scope, receive, send)
         await self._app(scope, receive, send)
@@ -105,7 +107,7 @@ class Guard:
     def _host(self, scope: Scope, headers: Headers) -> None:
         """Against DNS rebinding: a page of another site that points its name at this address sends its own name."""
         host = _hostname(headers.get("host", ""))
-        if "*" in self._hosts or is_loopback(host) or host in self._hosts or host == self._options.host.lower():
+        if "*" in self._hosts or is_loopback(host) or host in self._hosts:
             return
         server = scope.get("server")
         if self._find is not None and server and host == server[0]:  # an address cannot be rebound
@@ -155,7 +157,7 @@ class Guard:
 
     # ---- how much ----
 
-    async def _body(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[Scope, Receive]:
+    async def _read(self, scope: Scope, headers: Headers, body: _Body) -> tuple[Scope, Receive]:
         """Read the whole body within size and time, unpack it, and hand it on in one piece."""
         most = self._options.max_body_bytes
         announced = headers.get("content-length", "0")
@@ -166,54 +168,55 @@ class Guard:
             raise Refusal(415, f"content-encoding {shown(encoding)} is not read; use gzip, deflate or none")
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                body = await _read(receive, most, packed=encoding != "identity")
+                content = await body.read(most, packed=encoding != "identity")
         except TimeoutError:
+            body.done = True  # nobody waits for the rest
             raise Refusal(408, f"the body did not arrive within {self._options.timeout_s:g} s") from None
-        kept = [
-            (name, value)
-            for name, value in scope["headers"]
-            if name not in (b"content-encoding", b"content-length", b"transfer-encoding")
-        ]
-        kept.append((b"content-length", str(len(body)).encode()))
-        return {**scope, "headers": kept}, _once(body, receive)
+        kept = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
+        kept.append((b"content-length", str(len(content)).encode()))
+        return {**scope, "headers": kept}, _once(content, body.receive)
 
 
-async def _read(receive: Receive, most: int, *, packed: bool) -> bytes:
-    """The body, at most `most` bytes of it both as sent and unpacked."""
-    unpacker = zlib.decompressobj(wbits=47) if packed else None  # 47: gzip and zlib frames alike
-    parts: list[bytes] = []
-    sent = size = 0
-    while True:
-        message = await receive()
+class _Body:
+    """A request's body as it arrives; `done` once its last part has come or will not be waited for."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.done = receive, False
+
+    async def _part(self) -> bytes:
+        message = await self.receive()
+        self.done = not message.get("more_body", False)
         if message["type"] == "http.disconnect":
             raise Refusal(400, "the connection closed before the body had arrived")
-        chunk: bytes = message.get("body", b"")
-        sent += len(chunk)
-        part = _unpacked(unpacker, chunk, most - size + 1) if unpacker else chunk
-        size += len(part)
-        parts.append(part)
-        if max(sent, size) > most:
-            raise _too_large(most)
-        if not message.get("more_body", False):
-            break
-    if unpacker and sent and (not unpacker.eof or unpacker.unused_data):
-        raise Refusal(400, "the compressed body is cut short or has something after its end")
-    return b"".join(parts)
+        part: bytes = message.get("body", b"")
+        return part
 
+    async def read(self, most: int, *, packed: bool) -> bytes:
+        """The body, at most `most` bytes of it both as sent and unpacked."""
+        unpacker = zlib.decompressobj(wbits=47) if packed else None  # 47: gzip and zlib frames alike
+        parts: list[bytes] = []
+        sent = size = 0
+        while not self.done:
+            part = await self._part()
+            sent += len(part)
+            if unpacker:
+                part = _unpacked(unpacker, part, most - size + 1)
+            size += len(part)
+            parts.append(part)
+            if max(sent, size) > most:
+                raise _too_large(most)
+        if unpacker and sent and (not unpacker.eof or unpacker.unused_data):
+            raise Refusal(400, "the compressed body is cut short or has something after its end")
+        return b"".join(parts)
 
-async def _drain(receive: Receive) -> None:
-    """Read what is left of a refused body and drop it: closing on unread data would reset the connection, and the
-    client would never see why. Bounded in bytes and time."""
-    left = _DRAINED
-    try:
-        async with asyncio.timeout(2):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b"")) + 1
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
+    async def drain(self) -> None:
+        """Read what is left of a refused body and drop it: closing on unread data would reset the connection, and
+        the client would never see why. Bounded in bytes and time."""
+        left = _DRAINED
+        with contextlib.suppress(TimeoutError, Refusal):
+            async with asyncio.timeout(2):
+                while left > 0 and not self.done:
+                    left -= len(await self._part()) + 1
 
 
 def _unpacked(unpacker: Any, chunk: bytes, room: int) -> bytes:

@@ -45,7 +45,7 @@ class Metrics:
         self._seconds.observe(seconds)
 
     def labelled(self, outcome: str, n: int) -> None:
-        """`n` labels came to this end: stored, duplicate, conflict, waiting or rejected."""
+        """`n` labels came to this end: stored (with its answer), waiting (for it), duplicate, conflict or rejected."""
         self._labels.labels(outcome).inc(n)
 
     def refused(self, status: str) -> None:

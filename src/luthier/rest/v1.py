@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from luthier.errors import LuthierError, RecordError, StoreError, TargetError
+from luthier.errors import LuthierError, RecordError, StoreError
 from luthier.rest.base import (
     Refusal,
     Site,
@@ -34,7 +34,6 @@ __all__ = ["routes"]
 _RECORD = ("id", "input", "at", "tags")
 _LABEL = ("id", "target", "at", "correct")
 _COUNTED = ("stored", "duplicates", "conflicts", "waiting")
-_OUTCOMES = dict(zip(_COUNTED, ("stored", "duplicate", "conflict", "waiting"), strict=True))
 
 
 def routes(site: Site) -> APIRouter:
@@ -140,7 +139,7 @@ async def _feedback(site: Site, body: Any) -> Response:
     rows = _rows(body, "labels", site.options.max_records)
     good, rejected = [], []
     for row in rows:
-        label = _label(site, row)
+        label = _label(row)
         if isinstance(label, str):
             rejected.append({"id": _id_of(row), "why": label})
         else:
@@ -154,15 +153,18 @@ async def _feedback(site: Site, body: Any) -> Response:
         raise Refusal(503, f"the labels were not stored: {error}", {"Retry-After": "5"}) from None
     except LuthierError as error:
         raise Refusal(400, str(error)) from None
-    counts = {key: _number(getattr(done, key, 0)) for key in _COUNTED}
-    rejected += [{"id": id, "why": why} for id, why in getattr(done, "rejected", ())]
-    for key, n in counts.items():
-        site.labelled(_OUTCOMES[key], n)
-    site.labelled("rejected", len(rejected))
-    return reply({**counts, "rejected": rejected})
+    rejected += [{"id": id, "why": why} for id, why in done.rejected]
+    site.labelled("stored", done.stored - done.waiting)
+    site.labelled("waiting", done.waiting)
+    site.labelled("duplicate", done.duplicates)
+    site.labelled("conflict", done.conflicts)
+    site.labelled("rejected", len(rejected) - done.conflicts)
+    if not (done.stored or done.duplicates or done.conflicts):
+        raise Refusal(400, f"no label can be used; the first: {rejected[0]['why']}")
+    return reply({**{key: getattr(done, key) for key in _COUNTED}, "rejected": rejected})
 
 
-def _label(site: Site, row: Any) -> dict[str, Any] | str:
+def _label(row: Any) -> dict[str, Any] | str:
     """One row as a checked label, or why it is none."""
     try:
         fields = known(row, _LABEL, "a label")
@@ -173,24 +175,13 @@ def _label(site: Site, row: Any) -> dict[str, Any] | str:
             raise RecordError(
                 f"correct is {shown(correct)}; it must be true (this label replaces an earlier one) or false"
             )
-        label = {
-            "id": name(fields["id"]),
-            "target": fields["target"],
-            "at": moment(fields.get("at")),
-            "correct": correct,
-        }
-        if label["target"] is None:
-            raise TargetError("target is null; a label needs a value")
-        site.server.task.check(Record(label["id"], label["at"], "any text", target=text(label["target"], "target")))
+        label = {"id": name(fields["id"]), "target": text(fields["target"], "target"), "correct": correct}
+        label["at"] = moment(fields.get("at"))
     except Refusal as refusal:
         return refusal.message
     except LuthierError as error:
         return str(error)
     return label
-
-
-def _number(count: Any) -> int:
-    return count if isinstance(count, int) else len(count)
 
 
 # ---- the OpenAPI document ----
