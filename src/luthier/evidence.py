@@ -9,7 +9,7 @@ it runs forward from a small state, and cutting a stream anywhere gives the same
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +42,7 @@ __all__ = [
     "cusum_counts",
     "detector",
     "e_bh",
+    "labels_to_show",
     "level_ever",
     "level_now",
     "lifetime_starts",
@@ -283,6 +284,20 @@ def mixed(logs: Floats) -> float:
     top = float(logs.max())
     log_mean = top + math.log(float(np.exp(logs - top).sum()) / len(logs))
     return LARGEST if log_mean >= math.log(LARGEST) else math.exp(log_mean)
+
+
+def labels_to_show(n: int, grown: Callable[[float], float], alpha: float) -> int:
+    """Labels still needed if what comes looks like the n rows seen; 0 when a thousand times as many would not do.
+
+    `grown(s)` is the e-value that s times the rows seen would have given. An expectation, not a promise.
+    """
+    low, high = 1.0, 1000.0
+    if n == 0 or grown(high) * alpha < 1:
+        return 0
+    for _ in range(30):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if grown(middle) * alpha >= 1 else (middle, high)
+    return max(1, math.ceil(n * (high - 1)))
 
 
 # -- other currencies, and many monitors ----

@@ -10,13 +10,14 @@ import numpy as np
 
 from luthier.checks.base import Memory, silent
 from luthier.errors import UsageError
-from luthier.evidence import LARGEST, unit_interval
+from luthier.evidence import LARGEST, labels_to_show, unit_interval
 from luthier.names import register
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["AtLeast"]
 
 KINDS = ("accuracy", "precision", "recall", "f1")
+FIRST = 100  # labels to ask for before any has come
 BETS = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.6, 0.85])  # share of the purse lost on one adverse row
 
 
@@ -87,6 +88,15 @@ class AtLeast:
         low = _reached(good, bad, weight, level).mean()
         high = 1 - _reached(bad, good, 1 / weight, level).mean()
         return float(_metric(good, bad, weight).mean()), float(low), float(high)
+
+    def more(self, memory: Memory) -> int:
+        """Labels still needed to show it, if the metric is what it looks like; 0 where it looks too low."""
+        weight, good, bad = self._rows(memory)
+        if not len(good):
+            return FIRST
+        return labels_to_show(
+            memory["n"], lambda times: _evidence(good * times, bad * times, weight, self.limit), self.promise.level
+        )
 
     def _rows(self, memory: Memory) -> tuple[float, Any, Any]:
         """What one good row weighs against a bad one, and good and bad rows (C,) of each class that counts."""

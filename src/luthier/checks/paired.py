@@ -10,11 +10,20 @@ import numpy as np
 
 from luthier.checks.base import Memory, silent
 from luthier.errors import StateError
-from luthier.evidence import LARGEST, binomial_tail, clopper_pearson_upper, mixed, paired_bets, paired_factors, wealth
+from luthier.evidence import (
+    LARGEST,
+    binomial_tail,
+    clopper_pearson_upper,
+    labels_to_show,
+    mixed,
+    paired_bets,
+    paired_factors,
+    wealth,
+)
 from luthier.names import register
 from luthier.types import Columns, Finding, Promise
 
-__all__ = ["Better", "Flips", "NotWorse", "more_labels"]
+__all__ = ["Better", "Flips", "NotWorse"]
 
 BETS = len(paired_bets(0.0))
 
@@ -63,12 +72,15 @@ class NotWorse:
         elif worse:
             why += "harm shown, the candidate is worse"
         else:
-            spread = max(after["squares"] / n, 0.01)
-            why += f"inconclusive, label {more_labels(n, evidence, self.alpha, self.margin, spread)} more"
+            why += f"inconclusive, label {self.more(after)} more"
         return after, Finding(
             check=self.name, value=value, limit=self.margin, evidence=evidence, promise=self.promise, alarm=worse,
             n=n, why=why,
         )  # fmt: skip
+
+    def more(self, memory: Memory) -> int:
+        """Labels still needed to show it, if records to come are like those seen; with none seen, for a first look."""
+        return _more(memory, self.alpha, max(self.margin - _mean(memory), self.margin / 2))
 
 
 @register("check", "better.v1")
@@ -105,12 +117,14 @@ class Better:
         elif worse:
             why += "harm shown, the candidate is worse"
         else:
-            spread = max(after["squares"] / n, 0.01)
-            gain = max(-value, math.sqrt(spread / n))
-            why += f"inconclusive, label {more_labels(n, evidence, self.alpha, gain, spread)} more"
+            why += f"inconclusive, label {self.more(after)} more"
         return after, Finding(
             check=self.name, value=value, limit=0.0, evidence=evidence, promise=self.promise, alarm=worse, n=n, why=why
         )
+
+    def more(self, memory: Memory) -> int:
+        """Labels still needed to show it, if records to come are like those seen; with none seen, for a first look."""
+        return _more(memory, self.alpha, max(-_mean(memory), 0.02))
 
 
 @register("check", "flips.v1")
@@ -158,18 +172,27 @@ class Flips:
             n=n, why=why,
         )  # fmt: skip
 
+    def more(self, memory: Memory) -> int:
+        """Labels still needed to show it, if flips go on at this rate; 0 where they are too many already."""
+        n, flips = int(memory["n"]), float(memory["flips"])
+        if n and flips / n >= self.limit:
+            return 0
+        needed = max(n, 20)
+        while binomial_tail(math.ceil(flips / max(n, 1) * needed), needed, self.limit) > self.alpha and needed < 10**7:
+            needed = math.ceil(needed * 1.1)
+        return max(1, needed - n)
 
-def more_labels(n: int, evidence: float, alpha: float, gap: float, spread: float) -> int:
-    """Labels still needed for `evidence` after n records to reach 1/alpha, at the rate it may be expected to grow.
 
-    A paired mean with true distance `gap` from the refuted value and mean square `spread` earns about
-    gap^2 / (2 spread) a record with the best bet; finding the best of the bets costs log K.
-    """
-    rate = gap * gap / (2 * max(spread, 1e-9))
-    if n and evidence > 1:
-        rate = max(rate / 2, math.log(evidence * BETS) / n if evidence < LARGEST else rate)
-    missing = math.log(1 / alpha) - math.log(max(evidence, 1e-9))
-    return max(1, math.ceil(min(missing / max(rate, 1e-9), 1e7)))
+def _mean(memory: Memory) -> float:
+    return float(memory["total"]) / memory["n"] if memory["n"] else 0.0
+
+
+def _more(memory: Memory, alpha: float, gap: float) -> int:
+    """By growth of the evidence; where it does not grow yet, what a paired mean `gap` away from the limit costs."""
+    n = int(memory["n"])
+    more = labels_to_show(n, lambda times: mixed(memory["for"] * times), alpha)
+    spread = max(float(memory["squares"]) / max(n, 1), 0.02)
+    return more or math.ceil(4 * spread * math.log(BETS / alpha) / gap**2)
 
 
 def _start() -> Memory:

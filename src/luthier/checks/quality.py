@@ -104,7 +104,7 @@ class Quality:
             value = recent if count else value
             why = (
                 f"{STREAMS[name]}: {value:.2%} of {count} since about answer {begun + 1}, allowed {limit:.2%}; shown "
-                f"at answer {alarm_n}. Look at what the clients send: lengths were {known['low']:g} to {known['high']:g}"
+                f"at answer {alarm_n}. Look at what the clients send: seen: {known['low']:g} to {known['high']:g}"
             )
         evidence = sum(one["detector"]["value"] for one in streams.values()) / len(streams)
         return Finding(
