@@ -45,6 +45,12 @@ def test_headline_is_about_the_last_alarm(story: dict[str, Any]) -> None:
     assert "second trouble" in told.headline(story | {"events": [*story["events"], later]})
 
 
+def test_a_repair_without_an_alarm_is_not_called_one(story: dict[str, Any]) -> None:
+    headline = told.headline(story | {"events": [event for event in story["events"] if event["kind"] != "detect"]})
+    assert "a repair began 13 hours after the change (v2 trained)" in headline
+    assert "alarm" not in headline
+
+
 def test_empty_story_has_a_headline() -> None:
     assert told.headline({}).startswith("Nothing has happened")
 

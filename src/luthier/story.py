@@ -318,14 +318,14 @@ def headline(story: Mapping[str, Any]) -> str:
         if not versions:
             return "Nothing has happened yet: there is no version and no answer."
         return f"{len(versions)} version{'s' * (len(versions) > 1)} registered. No answers have been recorded yet."
-    alarms = [event for event in happened if event.kind == "detect"]
+    alarms = [event for event in happened if event.kind in ("detect", "update")]
     if not alarms:
         return _quiet(points)
     past = [event.at for event in happened if event.kind in ("promote", "rollback") and event.at < alarms[-1].at]
     if past:
         points = [point for point in points if point.at >= past[-1]]
         happened = [event for event in happened if event.at > past[-1]]
-    return _loud(points, happened, next(event for event in happened if event.kind == "detect"))
+    return _loud(points, happened, next(event for event in happened if event.kind in ("detect", "update")))
 
 
 def _quiet(points: list[Point]) -> str:
@@ -366,11 +366,12 @@ def _change(before: Estimate, during: Estimate, shift: Event | None, detected: E
     if shift is not None and detected.at > shift.at:
         seen = f"{_hours((detected.at - shift.at).total_seconds())} after the change"
     if not before.n or not during.n:
-        return f"A change was found {seen}: {detected.title}."
+        found = "A change was found" if detected.kind == "detect" else "A repair began"
+        return f"{found} {seen}: {detected.title}."
     verb = "fell" if during.high < before.low else "rose" if during.low > before.high else "went"
     return (
         f"Accuracy {verb} from {number_text(before.value)} to {number_text(during.value)}, "
-        f"and the first alarm came {seen} ({detected.title})."
+        f"and {'the first alarm came' if detected.kind == 'detect' else 'a repair began'} {seen} ({detected.title})."
     )
 
 

@@ -12,7 +12,7 @@ from luthier.story import Block, Event, Point, blocks, events, number_text, part
 
 __all__ = ["decisions_table", "estimate", "findings_table", "timeline", "versions_table"]
 
-TRUE, GUESS, UNKNOWN, BAND = "bold blue", "yellow", "yellow", "blue"
+TRUE, GUESS, UNKNOWN, BAND = "bold blue", "yellow", "yellow", "dim blue"
 EVENT_STYLES = {
     "detect": "bold red",
     "promote": "bold green",

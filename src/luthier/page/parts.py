@@ -80,7 +80,7 @@ def status(story: Mapping[str, Any]) -> tuple[str, str]:
     for event in reversed(events(story)):
         if event.kind == "detect":
             return "alarm open", "bad"
-        if event.kind in ("promote", "rollback") and any(other.kind == "detect" for other in events(story)):
+        if event.kind in ("promote", "rollback") and any(other.kind in ("detect", "update") for other in events(story)):
             return ("repaired" if event.kind == "promote" else "rolled back"), "good"
     return ("no alarm", "good") if timeline(story) else ("", "")
 
