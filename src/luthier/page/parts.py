@@ -58,7 +58,8 @@ GLOSSARY = (
     (
         "Evidence",
         "How strongly the data speak against “nothing is wrong”. Evidence of 100 means a fair bet on “wrong” "
-        "would have turned 1 into 100. It may be looked at after every single answer without losing its meaning.",
+        "would have turned 1 into 100; checks that call a person add up such bets begun at every moment. Both may be "
+        "looked at after every single answer without losing their meaning.",
     ),
     (
         "Promise",
