@@ -28,6 +28,7 @@ from luthier.roles import roles, yaml_text
 __all__ = ["draft"]
 
 _MOST_LABELS = 200  # listed one by one; beyond, they are taken from the data
+_TIMES = ("at", "time", "timestamp", "date", "datetime", "created", "created_at")
 _TAGS = 30  # different values at most for a column that is proposed as a slice
 
 
@@ -93,8 +94,8 @@ def _others(rows: list[Any], names: list[str]) -> dict[str, str]:
         if lower in ("id", "uuid", "guid") or lower.endswith("_id"):
             if distinct == len(rows) and "id" not in found.values():
                 found[name] = "id"
-        elif lower in ("at", "time", "timestamp", "date", "datetime", "created", "created_at"):
-            if "at" not in found.values() and texts and all(map(_is_time, said)):
+        elif texts and all(map(_is_time, said)) and (lower in _TIMES or all("-" in text for text in texts)):
+            if "at" not in found.values():
                 found[name] = "at"
         elif texts and 2 <= distinct <= min(_TAGS, len(rows) // 5) and not any(isinstance(v, float) for v in said):
             found[name] = "tag"
