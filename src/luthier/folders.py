@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = ["Folders", "durable", "refusals", "sha256"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20  # bytes
+_ORPHAN = 86_400.0  # seconds after which an unfinished copy is rubbish: no put takes that long
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -66,6 +68,7 @@ class Folders:
             raise StateError(f"{folder} holds no files; there is nothing to keep")
         with refusals(self.home):
             self.home.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             fresh = Path(tempfile.mkdtemp(prefix=".fresh-", dir=self.home))
             try:
                 lines = "".join(f"{_copy(folder / name, fresh / name)}  {name}\n" for name in names)
@@ -78,6 +81,13 @@ class Folders:
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
         return digest
+
+    def _sweep(self) -> None:
+        """Remove what a killed `put` left behind."""
+        for left in self.home.glob(".fresh-*"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > _ORPHAN:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def _place(self, fresh: Path, digest: str, lines: str) -> None:
         home = self.home / digest

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -47,8 +48,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # µs
 _DEEPEST = 100  # levels of a body: what is read back must not exhaust the stack
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_SHORT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_PLAIN = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_SHORT = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
+_PLAIN = json.JSONEncoder(ensure_ascii=True, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,7 @@ def _finite(value: float) -> float | str | None:
     return value if math.isfinite(value) else None if math.isnan(value) else str(value)
 
 
+@lru_cache(maxsize=4096)
 def _fits(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= 128 and _utf8(name)
 

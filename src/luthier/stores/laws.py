@@ -118,12 +118,14 @@ def _hostile_rows(store: Store) -> None:
     deep: list[object] = []
     for _ in range(200):
         deep = [deep]
+    circle: dict[str, object] = {}
+    circle["x"] = circle
     deeper = deep
     for _ in range(100_000):
         deeper = [deeper]
     for bad in (
         Row("", _T0), Row("i" * 513, _T0), Row("\ud800", _T0), Row("a\0b", _T0), Row(7, _T0), Row("b", _T0, {"x": math.nan}),  # type: ignore[arg-type]
-        Row("b", _T0, {"x": {1, 2}}), Row("b", _T0, {"x": deep}), Row("b", _T0, {"x": deeper}), Row("b", _T0, {"x": "x" * (LARGEST_BODY + 1)}),
+        Row("b", _T0, {"x": {1, 2}}), Row("b", _T0, circle), Row("b", _T0, {"x": deep}), Row("b", _T0, {"x": deeper}), Row("b", _T0, {"x": "x" * (LARGEST_BODY + 1)}),
         Row("b", _T0, [1]), Row("b", _T0, {}, {"n": "many"}), Row("b", _T0, {}, {f"n{i}": 1 for i in range(1001)}),  # type: ignore[arg-type,dict-item]
         Row("b", _T0, {}, {"\ud800": 1.0}), Row("b", _T0, {}, {}, "text"), Row("b", _T0, {}, {}, b"x" * (LARGEST_BODY + 1)),  # type: ignore[arg-type]
         Row("b", datetime.min.replace(tzinfo=timezone(timedelta(hours=9)))), Row("b", datetime(2026, 1, 1)), Row("b", "2026"),  # type: ignore[arg-type]
