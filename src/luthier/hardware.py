@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["autocast", "cpu_limit", "has_bf16", "use_bf16", "use_threads"]
+__all__ = ["autocast", "cpu_limit", "has_bf16", "one_thread", "use_bf16", "use_threads"]
 
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86: the first two; Arm names its own "bf16"
 
@@ -55,6 +56,19 @@ def use_threads(threads: int | None) -> int:
     if threads is not None and threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     return int(torch.get_num_threads())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small matrices on one thread: handing them to several costs more than it saves, and far more on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def autocast(bf16: bool) -> AbstractContextManager[Any]:

@@ -40,8 +40,7 @@ class TextClassifier:
         self.label_smoothing = 0.0
         self.max_length = _longest(model.config, tokenizer)
         self._places = {label: index for index, label in enumerate(self.labels)}
-        self._features: Any = None
-        self.head.register_forward_hook(self._in_float32)
+        self.head.register_forward_hook(_in_float32)
         model.eval()
 
     @classmethod
@@ -137,12 +136,12 @@ class TextClassifier:
 
     def features(self, records: Sequence[Record]) -> np.ndarray:
         """(n, d) float32: what the last linear layer reads, in eval mode."""
-        width = self.head.in_features
-        found = np.zeros((len(records), width), np.float32)
+        head = self.head
+        found = np.zeros((len(records), head.in_features), np.float32)
         for rows, *_ in self._forward(records):
-            if self._features.shape != (len(rows), width):
+            if head.luthier_read.ndim != 2:
                 raise ModelError(f"a {type(self.model).__name__} classifies every token; use the recipe full or lora")
-            found[rows] = self._features.numpy()
+            found[rows] = head.luthier_read.numpy()
         return found
 
     def logits(self, records: Sequence[Record]) -> np.ndarray:
@@ -224,13 +223,18 @@ class TextClassifier:
                 f"record {record.id}: target {record.target!r} is no label of the model; it knows {list(self.labels)[:20]}"
             ) from None
 
-    def _in_float32(self, layer: Any, inputs: tuple[Any, ...], _: Any) -> Any:
-        import torch
 
-        with torch.autocast("cpu", enabled=False):
-            self._features = inputs[0].detach().float()
-            bias = layer.bias.float() if layer.bias is not None else None
-            return torch.nn.functional.linear(inputs[0].float(), layer.weight.float(), bias)
+def _in_float32(layer: Any, inputs: tuple[Any, ...], _: Any) -> Any:
+    """Forward hook of the last layer: float32 whatever the autocast, and what it read is kept for `features`.
+
+    A plain function, as a copy of the layer (peft makes one) must not copy the adapter with it.
+    """
+    import torch
+
+    with torch.autocast("cpu", enabled=False):
+        layer.luthier_read = inputs[0].detach().float()
+        bias = layer.bias.float() if layer.bias is not None else None
+        return torch.nn.functional.linear(inputs[0].float(), layer.weight.float(), bias)
 
 
 def _folder(source: str | Path) -> str | Path:

@@ -23,7 +23,7 @@ from luthier.errors import TrainingError
 from luthier.options import FitOptions
 from luthier.types import Record, Split
 
-__all__ = ["Learner", "Trained", "run_key", "train"]
+__all__ = ["Learner", "Trained", "optimizer", "run_key", "train"]
 
 _GROUP = 20  # batches whose records are sorted by length together
 _WARMUP = 0.1  # share of the steps
@@ -118,7 +118,7 @@ class _Loop:
     def __post_init__(self) -> None:
         model = self.learner.model
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = _optimizer(self.parameters, self.options, self.rate)
+        self.optimizer = optimizer(self.parameters, self.options, self.rate)
         self.sizes = self.learner.sizes(self.split.train)
         self.per_epoch = math.ceil(len(self.sizes) / self.options.batch_size)
         self.total = self.per_epoch * self.options.epochs
@@ -294,7 +294,7 @@ class _Loop:
                 self.parameters[name].copy_(value)
 
 
-def _optimizer(parameters: Mapping[str, Any], options: FitOptions, rate: float) -> Any:
+def optimizer(parameters: Mapping[str, Any], options: FitOptions, rate: float) -> Any:
     """Weight decay on matrices only: biases and normalisations keep their size."""
     import torch
 
