@@ -81,8 +81,6 @@ class SqliteStore:
             self._database = Database(self.folder / "store.sqlite", _TABLES, LAYOUT)
             durable(self.folder)
 
-    # rows
-
     def append(self, kind: str, rows: Sequence[Row]) -> Appended:
         """Store rows durably. Raises StateError (none of them is stored), StoreFull, StoreError."""
         checked_kind(kind)
@@ -195,8 +193,6 @@ class SqliteStore:
             )
             return max(row[0] or 0 for row in connection.execute(query, (kind,)))
 
-    # sealed segments
-
     def _places(
         self, connection: sqlite3.Connection, kind: str, ids: list[str], wanted: Any
     ) -> dict[str, dict[str, int]]:
@@ -299,8 +295,6 @@ class SqliteStore:
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > _ORPHAN:
                         path.unlink()
-
-    # remembered values, folders, audit
 
     def remember(self, name: str, value: bytes) -> None:
         """Keep `value` as the last one under `name`."""
