@@ -27,7 +27,7 @@ class Checkpoint:
 def write(home: Path, step: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Any]]) -> Checkpoint:
     """Write `home/step-<step>`: state.json and one <name>.safetensors each; durable on return.
 
-    The marker holds the SHA-256 of every file and is written last, so that a folder cut short at any moment is known as such.
+    The marker holds the SHA-256 of every file and is written last: a folder cut short at any moment is known as such.
     """
     from safetensors.torch import save_file
 
@@ -45,7 +45,7 @@ def write(home: Path, step: int, state: Mapping[str, Any], tensors: Mapping[str,
 
 
 def newest(home: Path, key: str) -> Checkpoint | None:
-    """The last complete checkpoint whose state has this `key`; every other folder is removed unless a complete one needs it.
+    """The last complete checkpoint whose state has this `key`; incomplete ones and those of other keys are removed.
 
     A state may name in "best" a second step that it needs; without that one complete it counts as incomplete itself.
     """

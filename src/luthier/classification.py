@@ -1,4 +1,4 @@
-"""What people read about a classifier, with intervals, from its columns: accuracy, precision, recall, F1, AUROC, log loss.
+"""What people read about a classifier, from its columns: accuracy, precision, recall, F1, AUROC, log loss.
 
 Each interval is two-sided at `confidence`. Nothing seen is NaN with n 0.
 """
@@ -66,8 +66,8 @@ def auroc(score: Any, positive: Any, confidence: float) -> Estimate:
 def estimates(columns: Columns, labels: tuple[str, ...], confidence: float = 0.95) -> Mapping[str, Estimate]:
     """Metric name to Estimate over the rows that have both an answer and a target.
 
-    `f1_smallest` is F1 of the label with the fewest targets (the first of them on a tie). `f1_macro` is the mean over the labels
-    seen, its bounds the means of theirs: no narrower than the truth, however the classes depend on each other.
+    `f1_smallest` is F1 of the label with the fewest targets (the first of them on a tie). `f1_macro` is the mean
+    over the labels seen, its bounds the means of theirs: wide enough however the classes depend on each other.
     """
     target, predicted = np.asarray(columns["target"]), np.asarray(columns["predicted"])
     known = (target >= 0) & np.isfinite(np.asarray(columns["loss"], np.float64))

@@ -60,7 +60,7 @@ def use_threads(threads: int | None) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small matrices on one thread: handing them to several costs more than it saves, and far more on a busy machine."""
+    """Small matrices on one thread: sharing them costs more than it saves, far more on a busy machine."""
     import torch
 
     threads = torch.get_num_threads()

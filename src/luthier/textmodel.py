@@ -1,4 +1,4 @@
-"""The door to torch for texts: a classifier of transformers with its tokenizer. Imported only when a model is wanted."""
+"""The door to torch for texts: a classifier of transformers and its tokenizer. Imported when a model is wanted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["TextClassifier"]
 
 _BEST = 5  # scores an answer carries
 _BATCH = 32  # texts at once; sorted by length, so more gains nothing on a CPU (measured)
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5", "*.msgpack", "*.joblib")
+_FOREIGN = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx")  # weights we never read
 
 
 class TextClassifier:
     """A model, its tokenizer and its temperature.
 
-    `labels` are in the order of the model's outputs. `fresh`: the classifier has random weights and answers nothing yet.
+    `labels` are in the order of the model's outputs. `fresh`: the classifier has random weights and gives no answers.
     `class_weights` (k,) and `label_smoothing` shape the training loss; `bf16` says how matrices are multiplied. The
     last layer always works in float32: bfloat16 would round confidences to three digits.
     """
@@ -55,7 +55,7 @@ class TextClassifier:
     def open(cls, source: str | Path, labels: Sequence[str]) -> TextClassifier:
         """The model of `source`: a folder, or a name of the Hugging Face hub.
 
-        It gets a new, random classifier (`fresh`) when it has none for exactly these labels; labels () keeps what is there.
+        It gets a new, random classifier (`fresh`) when it has none for exactly these labels; () keeps what is there.
         Only safetensors are read, no code of the model's author runs, and a folder is never completed from the network.
         """
         transformers = need("transformers", extra="fit")
@@ -164,7 +164,7 @@ class TextClassifier:
         return self.temperature
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `transformers.pipeline` loads as it is; the temperature lies in luthier/calibration.json."""
+        """Write a folder that `transformers.pipeline` loads; the temperature lies in luthier/calibration.json."""
         with _quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
@@ -220,7 +220,8 @@ class TextClassifier:
             return self._places[record.target]
         except (KeyError, TypeError):
             raise TargetError(
-                f"record {record.id}: target {record.target!r} is no label of the model; it knows {list(self.labels)[:20]}"
+                f"record {record.id}: target {record.target!r} is no label of the model; it knows "
+                f"{list(self.labels)[:20]}"
             ) from None
 
 
@@ -243,24 +244,28 @@ def _folder(source: str | Path) -> str | Path:
     if not path.exists():
         if isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
             raise ModelError(
-                f"model {str(source)!r}: there is no such folder. Give a folder, or a name like sentence-transformers/all-MiniLM-L6-v2"
+                f"model {str(source)!r}: there is no such folder. Give a folder, or a name like "
+                f"sentence-transformers/all-MiniLM-L6-v2"
             )
         return source
     if not path.is_dir():
         raise ModelError(f"model {path}: is a file; give the folder that holds config.json and model.safetensors")
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"model folder {path}: has no config.json, so it is no model that transformers can load. Give the folder that save_pretrained wrote"
+            f"model folder {path}: has no config.json, so it is no model that transformers can load. Give the folder "
+            f"that save_pretrained wrote"
         )
     if (path / "adapter_config.json").exists():
         raise ModelError(
-            f"model folder {path}: has adapter_config.json, a LoRA without its base. Merge it first: merge_and_unload() of peft, then save_pretrained"
+            f"model folder {path}: has adapter_config.json, a LoRA without its base. Merge it first: "
+            f"merge_and_unload() of peft, then save_pretrained"
         )
     if not any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        pickles = sorted(found.name for pattern in _PICKLES for found in path.glob(pattern))
-        if pickles:
+        foreign = sorted(found.name for pattern in _FOREIGN for found in path.glob(pattern))
+        if foreign:
             raise ModelError(
-                f"model folder {path}: its weights are in {pickles[0]}, a format that can run code when it is read. Luthier reads only safetensors: convert them with save_pretrained of a transformers you trust"
+                f"model folder {path}: its weights are in {foreign[0]}, a format that can run code when it is read. "
+                f"Luthier reads only safetensors: convert them with save_pretrained of a transformers you trust"
             )
         raise ModelError(f"model folder {path}: has no weights. Put model.safetensors beside config.json")
     return path
@@ -269,11 +274,11 @@ def _folder(source: str | Path) -> str | Path:
 def _is_fresh(config: Any, labels: Sequence[str]) -> bool:
     """Whether the model needs a new classifier for `labels`. The same labels in another order are the same labels."""
     trained = any("ForSequenceClassification" in name for name in config.architectures or ())
-    return not trained or bool(labels) and set(config.id2label.values()) != set(labels)
+    return not trained or (bool(labels) and set(config.id2label.values()) != set(labels))
 
 
 def _longest(config: Any, tokenizer: Any) -> int:
-    """Tokens a text is cut to: the tokenizer's limit and the model's positions (RoBERTa's start after the padding id)."""
+    """Tokens a text is cut to: the tokenizer's limit and the model's positions."""
     limit = int(min(tokenizer.model_max_length, 131_072))
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:

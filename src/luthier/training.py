@@ -1,8 +1,8 @@
 """The training loop: length-grouped batches, early stopping, and a resume that ends with the same weights, bit for bit.
 
-Why not `transformers.Trainer`: at equal settings it is as fast (measured: bench/bench_fit.py), but three of the files of its
-checkpoints are pickles, it takes an incomplete checkpoint for a whole one, it logs a NaN loss as 0.0 and goes on, and
-importing it costs 3.6 CPU seconds. Here every step draws its randomness from (seed, step), so a checkpoint holds weights,
+Why not `transformers.Trainer`: at equal settings it is as fast (measured), but four of the files of its checkpoints are
+pickles, it takes an incomplete checkpoint for a whole one, it logs a NaN loss as 0.0 and goes on, and importing it
+costs 3.6 CPU seconds. Here every step draws its randomness from (seed, step), so a checkpoint holds weights,
 optimizer moments and numbers, and no generator state at all.
 """
 
@@ -205,10 +205,11 @@ class _Loop:
         last = f"{losses[-1][1]:.4g}" if losses else "none yet"
         self.events.close()
         raise TrainingError(
-            f"training stopped at step {self.now.step + 1} of {self.total}: {what} {value:g} is {rule} (last loss {last}, learning "
-            f"rate {rate:.3g}, records {', '.join(record.id for record in records[:8])}{' …' if len(records) > 8 else ''}). "
-            f"Lower fit.learning_rate (now {self.rate:g}); if it stops at the same records, look at them; if at step 1, the "
-            f"base model's weights are broken"
+            f"training stopped at step {self.now.step + 1} of {self.total}: {what} {value:g} is {rule} (last loss "
+            f"{last}, learning rate {rate:.3g}, records "
+            f"{', '.join(record.id for record in records[:8])}{' …' if len(records) > 8 else ''}). "
+            f"Lower fit.learning_rate (now {self.rate:g}); if it stops at the same records, look at them; if at step "
+            f"1, the base model's weights are broken"
         )
 
     def _finish_epoch(self, *, last: bool) -> None:
@@ -309,7 +310,7 @@ def optimizer(parameters: Mapping[str, Any], options: FitOptions, rate: float) -
 
 
 class _Events:
-    """TensorBoard event files of one run, written from the start after a resume; nothing without the package tensorboard."""
+    """TensorBoard event files of one run, written anew after a resume; nothing where tensorboard is not installed."""
 
     def __init__(self, folder: Path, curves: Curves) -> None:
         try:

@@ -1,6 +1,6 @@
 """What training curves say: overfitting, divergence, plateau, unstable batches.
 
-Windows hold one row a step: `train_loss`, `gradient_norm` (n,), and `validation_loss` (n,), NaN but at the ends of epochs.
+Windows hold one row a step: `train_loss`, `gradient_norm` (n,), `validation_loss` (n,), NaN but where epochs end.
 They are statements about one finished curve, not tests: their promise is none and their evidence 1.
 """
 
@@ -49,7 +49,8 @@ class Overfitting:
         alarm = value > self.rise and train_now < train_then
         why = (
             f"the model overfits: validation loss rose from {best:.3g} to {last:.3g} while training loss fell from "
-            f"{train_then:.3g} to {train_now:.3g}. Raise fit.dropout or fit.weight_decay, lower fit.epochs, or add training records"
+            f"{train_then:.3g} to {train_now:.3g}. Raise fit.dropout or fit.weight_decay, lower fit.epochs, or add "
+            f"training records"
             if alarm
             else f"validation loss is {last:.3g}, at best {best:.3g}"
         )
@@ -163,7 +164,7 @@ class Unstable:
 
 
 def _running(memory: dict[str, Any], loss: float) -> None:
-    """The mean of the steps so far until there are ten, then exponentially weighted; `first` is that of the first ten."""
+    """The mean of the steps until there are ten, then exponentially weighted; `first` is that of the first ten."""
     if not math.isfinite(loss):
         return
     memory["n"] += 1

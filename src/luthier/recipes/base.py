@@ -42,7 +42,7 @@ class Candidate:
 
 
 class Recipe(Protocol):
-    """`run` is resumable: called again with the same work folder after a kill, it goes on and ends with the same weights."""
+    """`run` is resumable: called again with the same work folder after a kill, it ends with the same weights."""
 
     name: str
 

@@ -18,7 +18,7 @@ __all__ = ["Full"]
 @register("recipe", "full")
 @dataclass(frozen=True)
 class Full:
-    """All weights move. Learning rate by default 1e-4 up to 512 hidden units, 3e-5 above: small models need and bear more."""
+    """All weights move. Learning rate by default 1e-4 up to 512 hidden units, 3e-5 above."""
 
     name = "full"
 

@@ -21,7 +21,7 @@ __all__ = ["Lora"]
 @register("recipe", "lora")
 @dataclass(frozen=True)
 class Lora:
-    """LoRA (Hu et al., ICLR 2022) of rank `fit.lora_rank`, scale 2, with the whole classifier; merged into a plain folder.
+    """LoRA (Hu et al., ICLR 2022) of rank `fit.lora_rank`, scale 2, and the whole classifier; merged at the end.
 
     Learning rate by default 1e-3 up to 512 hidden units, 3e-4 above.
     """

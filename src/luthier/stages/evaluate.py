@@ -18,7 +18,7 @@ __all__ = ["Evaluation", "by_slice", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Columns in the order of the records, metric name to Estimate (`latency_ms` among them), and the seconds it took."""
+    """Columns in the order of the records, metric name to Estimate (with `latency_ms`), and the seconds it took."""
 
     columns: Columns
     estimates: Mapping[str, Estimate]
@@ -48,7 +48,7 @@ def evaluate(
 def by_slice(
     task: Task, records: Sequence[Record], columns: Columns, tag: str, confidence: float = 0.95
 ) -> dict[str, dict[str, Estimate]]:
-    """Estimates for every value of a tag, sorted; records without the tag are left out. Rows of `columns` are the records'."""
+    """Estimates for every value of a tag, sorted; row i of `columns` is record i; no tag, not counted."""
     values = np.array([record.tags.get(tag, "") for record in records], dtype=str)
     found: dict[str, dict[str, Estimate]] = {}
     for value in sorted({record.tags[tag] for record in records if tag in record.tags}):

@@ -1,4 +1,4 @@
-"""Fine-tune until the requirements are met: climb from the cheapest recipe to the dearest, and stop at the first that does."""
+"""Fine-tune until the requirements are met: from the cheapest recipe to the dearest, until one is good enough."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def fit(
     task: Task, source: str | Path, split: Split, *,
     require: Mapping[str, Requirement], options: FitOptions, work: Path, progress: Progress | None = None,
 ) -> Run:  # fmt: skip
-    """Fine-tune `source`; `Run.folder` is the first candidate that meets `require` on the validation records, else the best.
+    """Fine-tune `source`; `Run.folder` is the first candidate that meets `require` on validation, else the best.
 
     A requirement is met when the bound of its interval is; as each rung is looked at, the intervals are widened
-    for their number (Bonferroni). A killed run goes on where it was when called again with the same arguments, and remembers
-    finished rungs in work/rungs.json. Raises DataError before any training when the records cannot be learned from,
-    UsageError for an unknown metric or recipe, TrainingError when no rung gave a candidate.
+    for their number (Bonferroni). A killed run goes on where it was when called again with the same arguments, and
+    remembers finished rungs in work/rungs.json. Raises DataError before any training when the records cannot be
+    learned from, UsageError for an unknown metric or recipe, TrainingError when no rung gave a candidate.
     """
     climb = _Climb(task, source, split, dict(require), options, work, progress)
     climb.check()
@@ -141,7 +141,7 @@ class _Climb:
         }
 
     def _judge(self, candidate: Candidate) -> tuple[dict[str, Estimate], list[str], float]:
-        """Estimates on validation (at 95 %), what is missing, and the largest gap; fits and stores the temperature first."""
+        """Estimates on validation (95 %), what is missing, and the largest gap; the temperature is fitted first."""
         adapter: Any = self.task.adapter(candidate.folder)
         records = self.split.validation
         if hasattr(adapter, "calibrate"):
@@ -180,8 +180,9 @@ class _Climb:
 
     def _advice(self, best: Mapping[str, Any], rungs: Sequence[Mapping[str, Any]], findings: Sequence[Finding]) -> str:
         """What fell short, and what to try next, most promising first."""
-        text = f"no recipe met the requirements ({', '.join(rung['recipe'] for rung in rungs)} tried); best is {best['recipe']}: {best['why']}."
-        left = [name for name in self._rungs() if name not in {rung["recipe"] for rung in rungs}]
+        tried = [rung["recipe"] for rung in rungs]
+        text = f"no recipe met the requirements ({', '.join(tried)} tried); best is {best['recipe']}: {best['why']}."
+        left = [name for name in self._rungs() if name not in tried]
         if left:
             return f"{text} The time budget ended before {', '.join(left)}: raise fit.budget_minutes."
         if "budget" in best.get("stopped", ""):
@@ -189,12 +190,12 @@ class _Climb:
         alarms = [finding for finding in findings if finding.alarm]
         if alarms:
             return f"{text} {' '.join(finding.why for finding in alarms)}"
-        if "full" not in {rung["recipe"] for rung in rungs}:
+        if "full" not in tried:
             return f"{text} Try a larger rung: add full to fit.rungs."
         train, n = len(self.split.train), len(self.split.validation)
         return (
-            f"{text} Next: look for wrong labels with `luthier check`; add training records (now {train}, validation {n}); raise "
-            f"fit.epochs (now {self.options.epochs}); or take a larger base model."
+            f"{text} Next: look for wrong labels with `luthier check`; add training records (now {train}, validation "
+            f"{n}); raise fit.epochs (now {self.options.epochs}); or take a larger base model."
         )
 
 
@@ -212,11 +213,11 @@ def _check_records(task: Task, split: Split) -> None:
     if not split.train or None in targets:
         unlabelled = sum(record.target is None for record in split.train)
         raise DataError(
-            f"{len(split.train)} training records, {unlabelled} without a target; fine-tuning needs labelled records only"
+            f"{len(split.train)} training records, {unlabelled} without a target; fine-tuning needs labelled ones"
         )
     if len(targets) < 2:
         raise DataError(
-            f"all {len(split.train)} training records have the target {targets.pop()!r}; a classifier needs at least two labels"
+            f"all {len(split.train)} training records have the target {targets.pop()!r}; a classifier needs two labels"
         )
     if not split.validation or any(record.target is None for record in split.validation):
         raise DataError(

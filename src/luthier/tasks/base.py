@@ -35,7 +35,7 @@ class Task(Protocol):
 
 
 class Adapter(Protocol):
-    """A loaded model with its tokenizer. `answer` gives one JSON-able output a record (plus "embedding", float16 (d,))."""
+    """A loaded model with its tokenizer. `answer` gives one JSON-able output a record, but for "embedding" (d,)."""
 
     def loss(self, batch: Any) -> Any: ...
     def answer(self, records: Sequence[Record]) -> list[dict[str, Any]]: ...

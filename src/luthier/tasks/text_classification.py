@@ -37,11 +37,11 @@ class TextClassification:
         return tuple(self.estimates(columns))
 
     def check(self, record: Record) -> None:
-        """Raises RecordError when the input is no text with something in it, TargetError when the target is no label."""
+        """Raises RecordError for an input that is no text with something in it, TargetError for an unknown target."""
         if not isinstance(record.input, str):
             raise RecordError(
-                f"record {record.id}: input is {type(record.input).__name__} {repr(record.input)[:60]}, but {self.name} "
-                f"reads text. Name the text column under `data: columns: input:` in luthier.yaml"
+                f"record {record.id}: input is {type(record.input).__name__} {repr(record.input)[:60]}, but "
+                f"{self.name} reads text. Name the text column under `data: columns: input:` in luthier.yaml"
             )
         if not record.input.strip():
             raise RecordError(
@@ -55,7 +55,7 @@ class TextClassification:
             )
 
     def columns(self, records: Sequence[Record]) -> Columns:
-        """One row a record; `score` is the probability of the second of two labels, `target_score` that of the target."""
+        """One row a record; `score` is the probability of the second of two labels, `target_score` the target's."""
         place = {label: index for index, label in enumerate(self.labels)}
         outputs = [record.output if isinstance(record.output, Mapping) else {} for record in records]
         predicted = np.array([_index(place, output.get("label")) for output in outputs], np.int64)
@@ -75,7 +75,7 @@ class TextClassification:
         return columns
 
     def estimates(self, columns: Columns, confidence: float = 0.95) -> Mapping[str, Estimate]:
-        """Accuracy, F1 of the smallest class, macro F1, log loss, AUROC (two labels), precision and recall of each label."""
+        """Accuracy, F1 of the smallest class, macro F1, log loss, AUROC (two labels), precision and recall by label."""
         return classification.estimates(columns, self.labels, confidence)
 
     def adapter(self, source: str | Path) -> Any:
