@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from luthier.errors import DataError, need
 
-__all__ = ["LONGEST", "BadRow", "Rows", "Table", "label_text", "moment", "table"]
+__all__ = ["LONGEST", "BadRow", "Rows", "Table", "broken", "label_text", "moment", "table"]
 
 LONGEST = 131_072
 """Characters one text may have (the limit of the standard csv module, kept for every format)."""
@@ -92,10 +92,23 @@ def label_text(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, str):
+        if fault := broken(value):
+            raise ValueError(f"{fault} stands in the label")
         return None if not value.strip() or value.strip() in ("nan", "NaN") else value
     if isinstance(value, int | float):
         return str(value)
     raise ValueError(f"a label is one text or number, not a {type(value).__name__}: {str(value)[:60]}")
+
+
+def broken(text: str) -> str:
+    """What no tokenizer reads: a NUL, or half a surrogate pair (JSON can spell one, UTF-8 cannot); else ""."""
+    if "\0" in text:
+        return "a NUL"
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return "half a surrogate pair"
+    return ""
 
 
 def moment(value: Any) -> datetime | None:

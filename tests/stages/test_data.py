@@ -114,7 +114,7 @@ BAD_ROWS = {
     "malformed": '{"text": "cut sho',
     "not_text": '{"text": 5, "label": "x"}',
     "empty_input": '{"text": "  ", "label": "x"}',
-    "nul_byte": '{"text": "a\\u0000b", "label": "x"}',
+    "broken_text": '{"text": "half of a \\ud83d pair", "label": "x"}',
     "no_label": '{"text": "one more", "label": NaN}',
     "bad_label": '{"text": "two labels", "label": ["x", "y"]}',
     "bad_time": '{"text": "late", "label": "x", "when": "yesterday"}',
@@ -132,6 +132,14 @@ def test_a_bad_row_is_named_and_the_rest_is_read(rule: str, tmp_path: Path) -> N
     (issue,) = loaded.issues
     assert (issue.severity, issue.rule, issue.count, issue.rows) == ("warning", rule, 1, ("a.jsonl:5",))
     assert "1 of 9 rows" in issue.message
+
+
+@pytest.mark.parametrize(("text", "label"), [("a\0b", "x"), ("a", "x\0"), ("a", "\ud83d")])
+def test_nul_and_half_pairs_never_reach_a_tokenizer(text: str, label: str, tmp_path: Path) -> None:
+    rows = [{"text": "fine", "label": "x"}, {"text": text, "label": label}]
+    loaded = read(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert pairs(loaded) == [("fine", "x")]
+    assert loaded.issues[0].rule in ("broken_text", "bad_label")
 
 
 def test_an_open_quote_costs_one_row(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import DataError
-from luthier.files import LONGEST, BadRow, Table, label_text, moment, table
+from luthier.files import LONGEST, BadRow, Table, broken, label_text, moment, table
 from luthier.options import ColumnOptions, SplitOptions
 from luthier.roles import roles
 from luthier.stages.base import Issue, Loaded, Progress, normalised
@@ -25,7 +25,7 @@ _ADVICE = {
     "huge_row": f"shorten these texts to {LONGEST:,} characters or divide them",
     "empty_input": "give them a text or delete them",
     "not_text": "an input is text; name another column under `data.columns.input`",
-    "nul_byte": "a NUL byte stands in the text; export the file again",
+    "broken_text": "export the file again as UTF-8",
     "no_label": "label them or delete them",
     "bad_label": "give each row one label",
     "bad_time": "write ISO 8601 (2026-01-31T12:00:00Z) or Unix seconds, or leave out `data.columns.at`",
@@ -128,8 +128,8 @@ def _bad_text(text: Any) -> BadRow | None:
         return BadRow("not_text", f"the input is a {type(text).__name__}: {str(text)[:60]}")
     if not text.strip():
         return BadRow("empty_input", "the text is blank")
-    if "\0" in text:
-        return BadRow("nul_byte", "a NUL byte stands in the text")
+    if fault := broken(text):
+        return BadRow("broken_text", f"{fault} stands in the text")
     return BadRow("huge_row", f"the text has {len(text):,} characters") if len(text) > LONGEST else None
 
 
