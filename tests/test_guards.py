@@ -25,7 +25,13 @@ LAYERS = [
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
-WITHIN = {("intervals", "evidence"), ("stores", "rows"), ("database", "stores"), ("folders", "stores"), ("segments", "stores")}
+WITHIN = {
+    ("intervals", "evidence"),
+    ("stores", "rows"),
+    ("database", "stores"),
+    ("folders", "stores"),
+    ("segments", "stores"),
+}
 WITHIN |= {("checkpoints", "training"), ("hardware", "textmodel"), ("evidence", "classification"), ("workshop", "loop")}
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
@@ -65,7 +71,9 @@ def test_imports_go_down_only(name: str) -> None:
         there, *rest = other.split(".")
         if there == room:
             own = room in SURFACES | {"page", "demo", "figures"} or inner == ["__init__"]
-            assert own or not rest or rest == ["base"], f"{name} imports its sibling {other}; only base.py may be shared"
+            assert own or not rest or rest == ["base"], (
+                f"{name} imports its sibling {other}; only base.py may be shared"
+            )
         else:
             below = floor(there) < floor(room) or (there, room) in WITHIN
             assert below, f"{name} imports {other}, which is not below it"
@@ -82,7 +90,9 @@ def test_heavy_packages_are_imported_where_they_are_needed(name: str) -> None:
 
 def loaded_by(code: str) -> set[str]:
     script = f"import sys; {code}; print(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
-    return set(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    )
 
 
 def test_the_root_imports_nothing_but_the_standard_library() -> None:
@@ -111,7 +121,9 @@ def test_no_pickle_is_ever_loaded() -> None:
         assert "trust_remote_code=True" not in text, name
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                assert any(key.arg == "weights_only" and ast.unparse(key.value) == "True" for key in node.keywords), name
+                assert any(key.arg == "weights_only" and ast.unparse(key.value) == "True" for key in node.keywords), (
+                    name
+                )
 
 
 def test_names_are_sorted_and_complete() -> None:

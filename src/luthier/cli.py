@@ -128,7 +128,14 @@ def fit(
         if passed and promote:
             project.promote(fitted.version.number)
     if as_json:
-        _emit({"version": fitted.version.name, "run": fitted.run, "verdict": fitted.verdict, "promoted": passed and promote})
+        _emit(
+            {
+                "version": fitted.version.name,
+                "run": fitted.run,
+                "verdict": fitted.verdict,
+                "promoted": passed and promote,
+            }
+        )
     else:
         for rung in fitted.run.rungs:
             print(f"{rung['recipe']:8} {'met' if rung['met'] else 'not met'}: {rung['why']}")
@@ -205,7 +212,9 @@ def versions(file: File = HERE, as_json: Json = False) -> None:
 @app.command()
 def promote(
     version: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None,
-    anyway: Annotated[str, typer.Option("--anyway", help="Promote although the gate did not pass, for this reason.")] = "",
+    anyway: Annotated[
+        str, typer.Option("--anyway", help="Promote although the gate did not pass, for this reason.")
+    ] = "",
     file: File = HERE,
     as_json: Json = False,
 ) -> None:
@@ -247,12 +256,16 @@ def serve(
     Example: `luthier serve --port 8080`
     """
     with _project(file) as project:
-        project.serve(host=host, port=port, announce=lambda url: print(f"answering at {url}, stop with Ctrl-C", flush=True))
+        project.serve(
+            host=host, port=port, announce=lambda url: print(f"answering at {url}, stop with Ctrl-C", flush=True)
+        )
 
 
 @app.command()
 def key(
-    scope: Annotated[list[str], typer.Option("--scope", help="predict, feedback, operate; may be given several times.")],
+    scope: Annotated[
+        list[str], typer.Option("--scope", help="predict, feedback, operate; may be given several times.")
+    ],
     name: Annotated[str, typer.Option(help="Whose key it is.")] = "",
     file: File = HERE,
     as_json: Json = False,
@@ -271,7 +284,9 @@ def key(
 @app.command()
 def answer(
     data: Annotated[Path, typer.Argument(help="A file of inputs.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the answers, as JSON Lines.")] = Path("answers.jsonl"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the answers, as JSON Lines.")] = Path(
+        "answers.jsonl"
+    ),
     version: Number = None,
     file: File = HERE,
     as_json: Json = False,
@@ -348,7 +363,12 @@ def loop(
     Example: `luthier loop --interval 30`
     """
     with _project(file) as project, _stopping() as stop, _bar(as_json) as bar:
-        project.loop(interval=interval, stop=lambda: stop(0), say=lambda watched: _watched(watched, as_json, brief=True), progress=bar)
+        project.loop(
+            interval=interval,
+            stop=lambda: stop(0),
+            say=lambda watched: _watched(watched, as_json, brief=True),
+            progress=bar,
+        )
 
 
 # seeing ---------------------------------------------------------------------------------------------------------------
@@ -397,7 +417,9 @@ def history(file: File = HERE, as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder. Default: report beside luthier.yaml.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder. Default: report beside luthier.yaml.")
+    ] = None,
     file: File = HERE,
     as_json: Json = False,
 ) -> None:
@@ -412,7 +434,9 @@ def report(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where the demo's project is made, anew.")] = Path("luthier-demo"),
+    folder: Annotated[Path, typer.Option("--folder", help="Where the demo's project is made, anew.")] = Path(
+        "luthier-demo"
+    ),
     quick: Annotated[bool, typer.Option("--quick", help="The short form, under 90 seconds.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -422,7 +446,9 @@ def demo(
     """
     from luthier.demo import run
 
-    outcome = run.run(folder, quick=quick, say=lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True))
+    outcome = run.run(
+        folder, quick=quick, say=lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+    )
     if as_json:
         _emit({"claims": outcome.claims, "report": str(outcome.report)})
     raise typer.Exit(0 if all(claim["holds"] for claim in outcome.claims) else 1)
@@ -441,7 +467,9 @@ def doctor(file: File = HERE, as_json: Json = False) -> None:
         _emit(found)
     else:
         for item in found:
-            print(f"{'ok ' if item.fine else 'ILL'}  {item.name:14} {item.found}{'' if item.fine else '  → ' + item.remedy}")
+            print(
+                f"{'ok ' if item.fine else 'ILL'}  {item.name:14} {item.found}{'' if item.fine else '  → ' + item.remedy}"
+            )
     raise typer.Exit(0 if all(item.fine for item in found) else 3)
 
 

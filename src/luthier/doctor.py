@@ -66,7 +66,9 @@ def _bf16() -> Item:
 
 def _disk(folder: Path) -> Item:
     free = shutil.disk_usage(folder).free
-    return Item("free disk", f"{free / 2**30:.1f} GiB at {folder}", free >= _ROOM, "free at least 2 GiB, or move the project")
+    return Item(
+        "free disk", f"{free / 2**30:.1f} GiB at {folder}", free >= _ROOM, "free at least 2 GiB, or move the project"
+    )
 
 
 def _project(file: Path) -> list[Item]:

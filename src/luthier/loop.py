@@ -26,6 +26,7 @@ from luthier.stages import chronicle, data, detect, evaluate, fit, gate, record,
 from luthier.stages.decide import Situation, decide
 from luthier.stages.monitor import Monitor
 from luthier.stages.registry import plain_finding
+from luthier.stages.update import Mix
 from luthier.stores.base import Row
 from luthier.tasks.base import answered
 from luthier.types import Decision, Finding, Record, Split, Version, utc_now
@@ -35,6 +36,7 @@ __all__ = ["Project", "Watched", "open"]
 
 _CHUNK = 5_000  # rows folded in one transaction
 _RECENT = 20_000  # labelled answers of the champion among which the change is looked for
+_HOT = timedelta(hours=1)  # rows younger than this stay in the database, older ones are sealed into segments
 _UNLABELLED = 2_000  # recent answers that show a new version what inputs look like now
 
 
@@ -64,9 +66,25 @@ class _Watch:
         state = {"answers": self.answers, "labels": self.labels, "ids": self.ids, "losses": self.losses}
         return codec.pack(state | {"monitor": np.frombuffer(self.monitor.save(), np.uint8)})
 
+    def load(self, saved: bytes) -> None:
+        state = codec.unpack(saved)
+        self.monitor.restore(state["monitor"].tobytes())
+        self.answers, self.labels, self.ids, self.losses = (
+            state[key] for key in ("answers", "labels", "ids", "losses")
+        )
+
     def since_change(self) -> list[str]:
         """Ids of the labelled answers after the most likely moment of the change, in label order."""
         return self.ids[detect.change_point(self.losses) :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What one fold took: the champion's records, the findings after them, and records whose label was corrected."""
+
+    records: Sequence[Record] = ()
+    findings: Sequence[Finding] = ()
+    corrected: Sequence[Record] = ()
 
 
 class Project(Workshop):
@@ -76,60 +94,96 @@ class Project(Workshop):
 
     def watch(self, progress: Progress | None = None) -> Watched:
         """Fold everything new into the champion's monitor, write findings, and say what to do about them."""
-        champion = self._chosen(None)
-        watch = self._watch(champion)
-        answers = self._take(watch, "answer", progress)
-        labels = self._take(watch, "label", progress)
+        watch = self._watch(self._chosen(None))
+        try:
+            answers = self._take(watch, "answer", progress)
+            labels = self._take(watch, "label", progress)
+        except BaseException:
+            self._kept = None  # what is in memory may be ahead of what was committed
+            raise
         findings = watch.monitor.findings()
         paged = detect.page(findings)
         decision = decide(self._situation(watch, findings, paged), self.config.update)
-        self._note(decision, champion)
+        self._note(decision, watch.champion)
         return Watched(answers, labels, findings, paged, decision)
 
+    _kept: _Watch | None = None
+
     def _watch(self, champion: Version) -> _Watch:
-        reference = version.read_reference(self.registry.folder(champion, verify=False))
-        monitor = Monitor(reference, options=self.config.monitor, subject=f"{self.config.name} {champion.name}")
-        watch = _Watch(champion, monitor)
-        if saved := self.store.recall(f"watch/{champion.name}"):
-            state = codec.unpack(saved)
-            monitor.restore(state["monitor"].tobytes())
-            watch.answers, watch.labels = state["answers"], state["labels"]
-            watch.ids, watch.losses = state["ids"], state["losses"]
-        return watch
+        """The champion's watch, from memory or from where it was saved."""
+        if self._kept is None or self._kept.champion.number != champion.number:
+            reference = version.read_reference(self.registry.folder(champion, verify=False))
+            monitor = Monitor(reference, options=self.config.monitor, subject=f"{self.config.name} {champion.name}")
+            self._kept = _Watch(champion, monitor)
+            if saved := self.store.recall(f"watch/{champion.name}"):
+                self._kept.load(saved)
+        return self._kept
 
     def _take(self, watch: _Watch, when: str, progress: Progress | None) -> int:
         """Chunk by chunk; cursor, states and findings commit together, so a crash neither drops nor doubles a row."""
-        task = self._task_of(watch.champion)
         newest, taken = max(self.store.last(when), self.store.last("join")), 0
-        while True:
-            before = (watch.answers, watch.labels)
-            records = self._next(watch, when)
-            if (watch.answers, watch.labels) == before:
-                return taken
-            mine = [one for one in records if one.model == watch.champion.name]
-            if mine:
-                columns = with_tags(task.columns(mine), mine, self.config.monitor.slices)
-                found = watch.monitor.observe(when, columns, at=[one.at for one in mine])
-                if when == "label":
-                    watch.ids = [*watch.ids, *(one.id for one in mine)][-_RECENT:]
-                    watch.losses = np.concatenate([watch.losses, columns["loss"]])[-_RECENT:]
+        corrected: list[Record] = []
+        while chunk := self._chunk(watch, when):
             with self.store.transaction():
-                if mine:
-                    self.store.append("finding", [self._finding_row(watch, when, one) for one in found])
-                self.store.remember(f"watch/{watch.champion.name}", watch.save())
-            taken += len(mine)
+                self._keep(watch, when, chunk)
+            taken += len(chunk.records)
+            corrected.extend(chunk.corrected)
             if progress:
                 cursor = watch.answers if when == "answer" else watch.labels
                 progress(f"reading {when}s", min(cursor / max(newest, 1), 1.0), {"rows": taken})
+        if corrected:
+            self._rebuild(watch, corrected)
+        return taken
 
-    def _next(self, watch: _Watch, when: str) -> list[Record]:
+    def _chunk(self, watch: _Watch, when: str) -> _Chunk | None:
+        """Fold the next rows into the monitor; None when there are none."""
+        before = watch.answers, watch.labels
+        records, corrected = self._next(watch, when)
+        if (watch.answers, watch.labels) == before:
+            return None
+        mine = [one for one in records if one.model == watch.champion.name]
+        if not mine:
+            return _Chunk(corrected=corrected)
+        columns = self._columns(watch, mine)
+        findings = watch.monitor.observe(when, columns, at=[one.at for one in mine])
+        if when == "label":
+            watch.ids = [*watch.ids, *(one.id for one in mine)][-_RECENT:]
+            watch.losses = np.concatenate([watch.losses, columns["loss"]])[-_RECENT:]
+        return _Chunk(mine, findings, corrected)
+
+    def _columns(self, watch: _Watch, records: Sequence[Record]) -> dict[str, Any]:
+        return with_tags(self._task_of(watch.champion).columns(records), records, self.config.monitor.slices)
+
+    def _next(self, watch: _Watch, when: str) -> tuple[list[Record], list[Record]]:
+        """Newly answered or newly labelled records, and those whose label was corrected; moves the cursor."""
         if when == "answer":
             rows = list(self.store.scan("answer", since=watch.answers, limit=_CHUNK))
             watch.answers = rows[-1].seq if rows else watch.answers
-            return [record.from_row(row) for row in rows]
+            return [record.from_row(row) for row in rows], []
         joined = record.joined(self.store, watch.labels, limit=_CHUNK)
         watch.labels = joined.cursor
-        return list(joined.records)
+        return list(joined.records), [one for one in joined.corrected if one.model == watch.champion.name]
+
+    def _keep(self, watch: _Watch, when: str, chunk: _Chunk) -> None:
+        rows = [self._finding_row(watch, when, one) for one in chunk.findings]
+        self.store.append("finding", rows)
+        self.store.remember(f"watch/{watch.champion.name}", watch.save())
+
+    def _rebuild(self, watch: _Watch, corrected: Sequence[Record]) -> None:
+        """A corrected label rebuilds its bucket from the records. The evidence of the checks stays as it was: what was
+        believed when they spoke is part of their promise. The write lock keeps new labels out meanwhile."""
+        with self.store.transaction():
+            while chunk := self._chunk(watch, "label"):
+                self._keep(watch, "label", chunk)
+            for start, end in watch.monitor.spans([one.at for one in corrected]):
+                ids = [row.id for row in self.store.scan("answer", start=start, end=end)]
+                final = [one for one in record.labelled(self.store, ids) if one.model == watch.champion.name]
+                watch.monitor.rebuild("label", self._columns(watch, final), at=[one.at for one in final])
+            losses = dict(zip(watch.ids, watch.losses, strict=True))
+            fixed = self._columns(watch, corrected)["loss"]
+            losses |= {one.id: loss for one, loss in zip(corrected, fixed, strict=True) if one.id in losses}
+            watch.losses = np.array([losses[name] for name in watch.ids])
+            self._keep(watch, "label", _Chunk())
 
     def _finding_row(self, watch: _Watch, when: str, finding: Finding) -> Row:
         cursor = watch.answers if when == "answer" else watch.labels
@@ -165,10 +219,14 @@ class Project(Workshop):
         """Which of the newest unlabelled answers to label first: those that cover them best."""
         newest = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
         labelled = self.store.known("label", [one.id for one in newest])
-        open_ = [one for one in newest if one.id not in labelled and one.model == champion.name and _embedding(one) is not None]
+        open_ = [
+            one
+            for one in newest
+            if one.id not in labelled and one.model == champion.name and _embedding(one) is not None
+        ]
         if not open_:
             return
-        chosen = update.by_coverage(np.stack([_embedding(one) for one in open_]), self.config.update.min_labels)
+        chosen = update.by_coverage(np.stack([one.output["embedding"] for one in open_]), self.config.update.min_labels)
         moment = decision.at or utc_now()
         rows = [Row(open_[i].id, moment, {"input": open_[i].input, "model": champion.name}) for i in chosen]
         self.store.append("request", rows)
@@ -208,7 +266,7 @@ class Project(Workshop):
             champion = self.registry.version(champion.parent) if champion.parent else None
         return [replace(one, output=None, model="") for one in record.labelled(self.store, ids)] if ids else []
 
-    def _train(self, champion: Version, mixed: update.Mix, progress: Progress | None) -> Any:
+    def _train(self, champion: Version, mixed: Mix, progress: Progress | None) -> Any:
         options = replace(
             self.config.fit, recipe=champion.about["recipe"], epochs=self.config.update.epochs or self.config.fit.epochs
         )
@@ -219,7 +277,7 @@ class Project(Workshop):
             self._task_of(champion), str(folder), mixed.split, require={}, options=options, work=work, progress=progress
         )
 
-    def _judge(self, champion: Version, run: Any, mixed: update.Mix, prepared: Prepared) -> Fitted:
+    def _judge(self, champion: Version, run: Any, mixed: Mix, prepared: Prepared) -> Fitted:
         """Paired on the same records: what the champion was good at, and the new answers nobody trained on."""
         task = self._task_of(champion)
         retained = self._old(prepared.split, champion).test
@@ -240,9 +298,7 @@ class Project(Workshop):
         }
         estimates = dict(task.estimates(fresh[0])) | {"latency_ms": ours.estimates["latency_ms"]}
         reference = self._reference(champion, new, mixed, fresh[0])
-        made = self._register(
-            run, prepared, estimates, verdict, reference, parent=champion, extra={"update": about}
-        )
+        made = self._register(run, prepared, estimates, verdict, reference, parent=champion, extra={"update": about})
         return Fitted(made, run, verdict)
 
     def _conclude(self, fitted: Fitted, champion: Version, because: Sequence[Finding], watch: _Watch) -> None:
@@ -261,7 +317,7 @@ class Project(Workshop):
             if passed:
                 self.registry.promote(fitted.version.number, why=fitted.verdict.why, because=fitted.verdict.findings)
 
-    def _reference(self, champion: Version, adapter: Any, mixed: update.Mix, held: Mapping[str, Any]) -> dict[str, Any]:
+    def _reference(self, champion: Version, adapter: Any, mixed: Mix, held: Mapping[str, Any]) -> dict[str, Any]:
         """What the new version's good days look like: the held-out labels since the change, and recent unlabelled
         answers that nobody trained on, answered anew."""
         task = self._task_of(champion)
@@ -271,7 +327,9 @@ class Project(Workshop):
         recent = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
         since = min((one.at for one in (*mixed.fresh, *mixed.holdout)), default=utc_now())
         plain = [
-            replace(one, output=None, target=None) for one in recent if one.id not in trained and one.at >= since and one.input
+            replace(one, output=None, target=None)
+            for one in recent
+            if one.id not in trained and one.at >= since and one.input
         ]
         if not plain:
             return columns
@@ -299,12 +357,22 @@ class Project(Workshop):
                     say(watched)
                     if watched.decision.action == "retrain":
                         self._repair(watched, progress)
+                    for kind in ("answer", "label"):
+                        self.store.seal(kind, utc_now() - _HOT)
                     failures = 0
                 except StoreError as error:
                     failures += 1
                     if failures >= 10:
                         raise
-                    say(Watched(0, 0, (), detect.Page(), Decision("none", (), f"the store did not answer: {error}", utc_now())))
+                    say(
+                        Watched(
+                            0,
+                            0,
+                            (),
+                            detect.Page(),
+                            Decision("none", (), f"the store did not answer: {error}", utc_now()),
+                        )
+                    )
                 _pause(interval * 2 ** min(failures, 6), stop)
 
     def _repair(self, watched: Watched, progress: Progress | None) -> None:
@@ -367,8 +435,8 @@ class Project(Workshop):
         )  # fmt: skip
         return told | dict(extra or {})
 
-    def _estimator(self, name: str) -> Callable[[Sequence[Record]], tuple[Any, str]] | None:
-        """Label-free accuracy of a window of one version's answers: (Estimate, why)."""
+    def _estimator(self, name: str) -> chronicle.Estimator | None:
+        """Label-free accuracy of a window of one version's answers."""
         number = int(name[1:]) if name[1:].isdigit() else 0
         known = {made.number: made for made in self.versions()}
         if number not in known:
@@ -389,9 +457,8 @@ def open(path: str | Path = "luthier.yaml") -> Project:
     return Project(path / "luthier.yaml" if path.is_dir() else path)
 
 
-def _embedding(one: Record) -> np.ndarray | None:
-    found = one.output.get("embedding") if isinstance(one.output, Mapping) else None
-    return None if found is None else np.asarray(found, np.float32)
+def _has_embedding(one: Record) -> bool:
+    return isinstance(one.output, Mapping) and one.output.get("embedding") is not None
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:

@@ -95,7 +95,9 @@ class Workshop:
         errors = [issue for issue in issues if issue.severity == "error"]
         if errors:
             listed = "\n".join(f"  {issue}" for issue in errors)
-            raise DataError(f"the data cannot be trained on:\n{listed}\nNothing was changed. See all with: luthier check")
+            raise DataError(
+                f"the data cannot be trained on:\n{listed}\nNothing was changed. See all with: luthier check"
+            )
         kept = examine.clean(train, test, rules).records
         held = examine.clean(test, None, rules).records if test is not None else None
         split = data.split(kept, self.config.data.split, test=held)
@@ -124,7 +126,9 @@ class Workshop:
         prepared = self._prepared(progress, examined=True)
         task = self._task(prepared.labels)
         source = self._source()
-        run_id = digest(self.config.task, source, dict(prepared.fingerprints), asdict(self.config.fit), _plain(self.config.require))
+        run_id = digest(
+            self.config.task, source, dict(prepared.fingerprints), asdict(self.config.fit), _plain(self.config.require)
+        )
         run = fit.fit(
             task, source, prepared.split, require=self.config.require, options=self.config.fit,
             work=self._work(run_id), progress=progress,
@@ -323,7 +327,9 @@ class Workshop:
         """
         rest = need("luthier.rest", extra="serve")
         options = replace(
-            self.config.serve, host=host or self.config.serve.host, port=self.config.serve.port if port is None else port
+            self.config.serve,
+            host=host or self.config.serve.host,
+            port=self.config.serve.port if port is None else port,
         )
         engine, recorder = self.server()
         keys = self.key_file if self.key_file.exists() else None
@@ -368,9 +374,9 @@ def with_tags(columns: Columns, records: Sequence[Record], tags: Sequence[str]) 
     """`columns` with a text column `tag:<name>` for every tag that is watched as a slice."""
     import numpy as np
 
-    return dict(columns) | {f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags}
-
-
+    return dict(columns) | {
+        f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags
+    }
 
 
 def _two(progress: Progress | None) -> Callable[[str, float], None] | None:
@@ -400,7 +406,9 @@ def _label_rows(path: Path) -> list[Mapping[str, Any]]:
 
 def _check_names(path: Path, config: Config) -> None:
     asked = [("task", "task", [config.task]), ("check", "monitor.checks", list(config.monitor.checks))]
-    asked.append(("recipe", "fit.recipe", [config.fit.recipe] if config.fit.recipe != "auto" else list(config.fit.rungs)))
+    asked.append(
+        ("recipe", "fit.recipe", [config.fit.recipe] if config.fit.recipe != "auto" else list(config.fit.rungs))
+    )
     wrong = [
         f"{path}: {place}: there is no {kind} {name!r} (known: {', '.join(every(kind))})"
         for kind, place, names in asked

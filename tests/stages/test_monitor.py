@@ -70,7 +70,9 @@ def test_a_restart_in_the_middle_changes_nothing() -> None:
 
 
 def test_late_labels_change_the_bucket_of_their_answer() -> None:
-    monitor = luthier.Monitor({"loss": losses(500, 0.1)}, checks=("risk.v1",), options=MonitorOptions(window_minutes=60))
+    monitor = luthier.Monitor(
+        {"loss": losses(500, 0.1)}, checks=("risk.v1",), options=MonitorOptions(window_minutes=60)
+    )
     monitor.answer(["early", "late"], predicted=[0, 0], at=[NOON, NOON + timedelta(hours=5)])
     monitor.label(["late", "early"], [0, 1])
     assert [(row["at"].hour, row["loss"].value) for row in monitor.timeline()] == [(12, 1.0), (17, 0.0)]

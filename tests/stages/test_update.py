@@ -15,7 +15,9 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def records(name: str, n: int) -> list[Record]:
-    return [Record(f"{name}{i}", NOON, f"text {name} {i}", output={"label": "a"}, target="a", model="v1") for i in range(n)]
+    return [
+        Record(f"{name}{i}", NOON, f"text {name} {i}", output={"label": "a"}, target="a", model="v1") for i in range(n)
+    ]
 
 
 OLD = Split(records("old", 2000), records("val", 200), records("test", 200))
@@ -47,7 +49,9 @@ def test_only_the_newest_labels_within_the_budget_are_used() -> None:
 def test_coverage_reaches_every_cluster() -> None:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(5, 16)) * 20
-    points = np.concatenate([centre + rng.normal(size=(n, 16)) for centre, n in zip(centres, (500, 10, 10, 10, 10), strict=True)])
+    points = np.concatenate(
+        [centre + rng.normal(size=(n, 16)) for centre, n in zip(centres, (500, 10, 10, 10, 10), strict=True)]
+    )
     cluster = np.repeat(np.arange(5), (500, 10, 10, 10, 10))
     assert set(cluster[by_coverage(points, 5)]) == set(range(5))
     assert by_coverage(points[:3], 10) == [0, 1, 2]

@@ -295,7 +295,12 @@ def _tell(
              "margin": project.config.gate.margin if domain == "tweets" else None}
         )  # fmt: skip
     claims = _claims(project, plan, traffic, shift, gains)
-    event = {"at": shift.isoformat(), "kind": "shift", "title": "traffic shifts to film reviews", "why": "what the demo did"}
+    event = {
+        "at": shift.isoformat(),
+        "kind": "shift",
+        "title": "traffic shifts to film reviews",
+        "why": "what the demo did",
+    }
     told = project.story()
     return {"slices": slices, "claims": claims, "events": [*told["events"], event]}, claims
 
@@ -314,13 +319,31 @@ def _claims(
     return [
         _claim("version 1 met its requirements before it served", True, project.versions()[0].about["gate"]["why"]),
         _claim("no alarm while only tweets came", not early, f"{plan.calm} tweets, {len(early)} alarms"),
-        _claim("the loss was detected by labels", bool(found), f"{hours:.1f} h of event time after the shift" if found else "not found"),
-        _claim("the repair passed its gate and was promoted", bool(promoted), promoted[0].body["why"] if promoted else "no promotion"),
+        _claim(
+            "the loss was detected by labels",
+            bool(found),
+            f"{hours:.1f} h of event time after the shift" if found else "not found",
+        ),
+        _claim(
+            "the repair passed its gate and was promoted",
+            bool(promoted),
+            promoted[0].body["why"] if promoted else "no promotion",
+        ),
         _claim("film reviews: accuracy rose by more than its interval", films.low > 0, _points(films)),
-        _claim(f"tweets: accuracy did not fall by more than {100 * margin:.0f} points", tweets.low > -margin, _points(tweets)),
-        _claim("no request failed or was dropped", not traffic.failed, f"{traffic.sent} sent, {len(traffic.failed)} failed"),
+        _claim(
+            f"tweets: accuracy did not fall by more than {100 * margin:.0f} points",
+            tweets.low > -margin,
+            _points(tweets),
+        ),
+        _claim(
+            "no request failed or was dropped", not traffic.failed, f"{traffic.sent} sent, {len(traffic.failed)} failed"
+        ),
         _claim("every answer was recorded once", answers == traffic.sent, f"{answers} recorded of {traffic.sent}"),
-        _claim("the server swapped versions while answering", len(traffic.models) > 1, f"versions {', '.join(sorted(traffic.models))}"),
+        _claim(
+            "the server swapped versions while answering",
+            len(traffic.models) > 1,
+            f"versions {', '.join(sorted(traffic.models))}",
+        ),
     ]
 
 

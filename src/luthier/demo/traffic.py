@@ -100,7 +100,9 @@ class Traffic:
             return
         self._due = [due for due in self._due if due not in set(ripe)]
         for start in range(0, len(ripe), 100):
-            rows = [{"id": name, "target": target, "at": at.isoformat()} for at, name, target in ripe[start : start + 100]]
+            rows = [
+                {"id": name, "target": target, "at": at.isoformat()} for at, name, target in ripe[start : start + 100]
+            ]
             try:
                 client.post("/v1/feedback", json={"labels": rows}).raise_for_status()
             except httpx.HTTPError as error:

@@ -114,7 +114,9 @@ def _events(store: Store, decisions: Sequence[Mapping[str, Any]]) -> list[dict[s
     events = []
     first = next(iter(store.scan("answer", limit=1)), None)
     if first:
-        events.append({"at": first.at.isoformat(), "kind": "start", "title": "first answer", "why": first.body.get("model", "")})
+        events.append(
+            {"at": first.at.isoformat(), "kind": "start", "title": "first answer", "why": first.body.get("model", "")}
+        )
     for decision in decisions:
         kind = _KINDS.get(decision["action"], decision["action"])
         title = {"detect": "degradation detected", "label": "labels asked for", "update": "update begun"}.get(
@@ -125,7 +127,9 @@ def _events(store: Store, decisions: Sequence[Mapping[str, Any]]) -> list[dict[s
     for row in store.scan("promotion"):
         if row.body["action"] == "rollback":
             why = row.body["why"]
-            events.append({"at": row.at.isoformat(), "kind": "rollback", "title": f"back to v{row.body['number']}", "why": why})
+            events.append(
+                {"at": row.at.isoformat(), "kind": "rollback", "title": f"back to v{row.body['number']}", "why": why}
+            )
     return events
 
 

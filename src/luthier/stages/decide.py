@@ -45,7 +45,9 @@ def decide(situation: Situation, options: UpdateOptions) -> Decision:
     if options.mode == "suggest":
         why = f"the model got worse and {situation.labels} labels are there: run `luthier update`, or set update.mode: auto"
         return Decision("alert", proof, why, situation.now)
-    why = f"the model got worse ({proof[0].promise}); {situation.labels} labels since the change are enough to repair it"
+    why = (
+        f"the model got worse ({proof[0].promise}); {situation.labels} labels since the change are enough to repair it"
+    )
     return Decision("retrain", proof, why, situation.now)
 
 

@@ -81,7 +81,9 @@ class Monitor:
         """
         values = [loss, target][loss is None]
         if values is None or len(values) != len(ids):
-            raise StateError(f"{len(ids)} ids need as many targets (or losses), not {0 if values is None else len(values)}")
+            raise StateError(
+                f"{len(ids)} ids need as many targets (or losses), not {0 if values is None else len(values)}"
+            )
         self.unknown_labels += sum(name not in self._waiting for name in ids)
         known = [(i, self._waiting.pop(name)) for i, name in enumerate(ids) if name in self._waiting]
         if not known:
@@ -135,6 +137,21 @@ class Monitor:
             )
         return rows
 
+    def spans(self, at: Any) -> list[tuple[datetime, datetime]]:
+        """The buckets [start, end) that hold these event times, in order."""
+        width = self.options.window_minutes * 60
+        starts = sorted({moment.timestamp() // width * width for moment in _moments(at, len(at))})
+        return [(datetime.fromtimestamp(s, UTC), datetime.fromtimestamp(s + width, UTC)) for s in starts]
+
+    def rebuild(self, when: str, columns: Columns, *, at: Any) -> None:
+        """Replace the states of the buckets that hold `at` by these columns: all rows of those buckets, corrected."""
+        moments = _moments(at, _rows(columns))
+        for start, _ in self.spans(moments):
+            states = self._buckets.get(start.isoformat(), {})
+            for name in _SUMMARIES[when]:
+                states.pop(name, None)
+        self._fold(when, columns, moments)
+
     def save(self) -> bytes:
         """Everything learned since the start, as bytes for `restore`; the reference is not in it."""
         return codec.pack(
@@ -156,7 +173,9 @@ class Monitor:
         """
         state = codec.unpack(saved)
         if not isinstance(state, dict) or state.get("version") != 1:
-            raise StateError("the saved monitor is not of version 1: it was written by something else or a newer Luthier")
+            raise StateError(
+                "the saved monitor is not of version 1: it was written by something else or a newer Luthier"
+            )
         known = {check.name: check for check in self._checks}
         for check, name, memory in state["memory"]:
             if check in known:

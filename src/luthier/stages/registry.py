@@ -89,13 +89,11 @@ class Registry:
         return [
             Promotion(
                 row.body["number"], row.body["from"], row.body["action"], row.body["why"], row.at, row.seq
-            )  # fmt: skip
+            )
             for row in self._store.scan("promotion")
         ]
 
-    def promote(
-        self, number: int, *, why: str, because: Sequence[Finding] = (), action: str = "promote"
-    ) -> Promotion:
+    def promote(self, number: int, *, why: str, because: Sequence[Finding] = (), action: str = "promote") -> Promotion:
         """Make version `number` the champion. Its content is verified first, so that a changed file never serves."""
         version = self.version(number)
         self.folder(version)
@@ -115,7 +113,9 @@ class Registry:
         Raises UsageError when there was none.
         """
         champion = self.champion()
-        previous = next((p.previous for p in reversed(self.history()) if champion and p.number == champion.number), None)
+        previous = next(
+            (p.previous for p in reversed(self.history()) if champion and p.number == champion.number), None
+        )
         if previous is None:
             raise UsageError("there is no earlier champion to roll back to; `luthier history` shows the promotions")
         return self.promote(previous, why=why, action="rollback")
