@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from luthier import figures
-from luthier.figures.base import lanes
+from luthier.figures.base import lanes, merged
+from luthier.story import timeline
 
 pytest.importorskip("plotly")
 NAMES = ("accuracy", "evidence", "before_after", "labels", "curves", "rungs")
@@ -57,7 +59,26 @@ def test_estimate_without_a_number_is_never_drawn_as_one(story: dict[str, Any]) 
     assert silent
     for trace in figures.accuracy(story).data:
         if "estimate" in (trace.name or ""):
-            assert not silent & {at.isoformat() for at in trace.x}
+            assert not silent & {at.isoformat() for at in trace.x if at}
+
+
+def test_long_watches_are_merged_and_lose_no_label() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [
+        {"at": (start + timedelta(minutes=i)).isoformat(), "model": f"v{1 + i // 2500}", "n": 9,
+         "true": {"value": 0.5 + 0.5 * (i % 2), "n": 2},
+         "estimated": {"value": 0.9, "n": 9, "low": 0.88, "high": 0.92, "valid": i % 7 > 0, "why": "far"}}
+        for i in range(5000)
+    ]  # fmt: skip
+    points = timeline({"timeline": rows})
+    joined = merged(points, 500)
+    assert len(joined) == 500
+    assert sum(point.n for point in joined) == 45_000
+    assert sum(point.true.n for point in joined) == 10_000
+    assert {point.model for point in joined} == {"v1", "v2"}
+    assert all(point.valid and point.estimated.value == pytest.approx(0.9) for point in joined)
+    figure = figures.accuracy({"timeline": rows})
+    assert max(len(trace.x) for trace in figure.data) < 1100
 
 
 def test_no_labels_is_said_in_the_picture(story: dict[str, Any]) -> None:

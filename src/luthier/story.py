@@ -198,12 +198,15 @@ def blocks(points: list[Point], happened: Iterable[Event] = ()) -> list[Block]:
     cuts = {event.at for event in happened if event.kind in ("shift", "promote", "rollback")}
     target = max(40, sum(point.true.n for point in points) // 20)
     groups: list[list[int]] = []
+    labels = 0
     for index, point in enumerate(points):
         new = not groups or point.model != points[index - 1].model
         new = new or any(points[index - 1].at < cut <= point.at for cut in cuts)
-        if new or sum(points[i].true.n for i in groups[-1]) >= target:
+        if new or labels >= target:
             groups.append([])
+            labels = 0
         groups[-1].append(index)
+        labels += point.true.n
     found = []
     for group in groups:
         first, last = points[group[0]], points[group[-1]]

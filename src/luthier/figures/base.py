@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from luthier.errors import need
-from luthier.story import text
+from luthier.story import Point, pooled, spans, text
 from luthier.types import Estimate
 
-__all__ = ["COLOURS", "EVENT_COLOURS", "bars", "empty", "faded", "figure", "lanes", "mark_events", "said"]
+__all__ = ["COLOURS", "EVENT_COLOURS", "bars", "empty", "faded", "figure", "lanes", "mark_events", "merged", "said"]
 
 COLOURS = {
     "true": "#2b83ba",
@@ -89,6 +89,37 @@ def lanes(places: Sequence[float], widths: Sequence[float]) -> list[int]:
         ends[lane] = place + width
         found.append(lane)
     return found
+
+
+def merged(points: Sequence[Point], most: int) -> list[Point]:
+    """About `most` buckets at the most: neighbours of one version joined, answers and labels added up.
+
+    The estimate of a joined bucket is the mean of its valid ones, weighted by answers; it is valid if most of them are.
+    """
+    size = math.ceil(len(points) / most)
+    if size <= 1:
+        return list(points)
+    runs = [points[first : last + 1] for _, first, last in spans(list(points))]
+    return [_joined(run[at : at + size]) for run in runs for at in range(0, len(run), size)]
+
+
+def _joined(points: Sequence[Point]) -> Point:
+    known = [point for point in points if math.isfinite(point.estimated.value)]
+    valid = 2 * sum(point.valid for point in points) >= len(points)
+    known = [point for point in known if point.valid == valid]
+    weights = [max(point.n, 1) for point in known]
+
+    def mean(values: Sequence[float]) -> float:
+        total = sum(weights)
+        return sum(v * w for v, w in zip(values, weights, strict=True)) / total if total else math.nan
+
+    guess = Estimate(
+        mean([point.estimated.value for point in known]), sum(point.estimated.n for point in known),
+        mean([point.estimated.low for point in known]), mean([point.estimated.high for point in known]),
+    )  # fmt: skip
+    why = next((point.why for point in points if not point.valid), "")
+    first = points[0]
+    return Point(first.at, first.model, sum(point.n for point in points), pooled(points), guess, valid, why)
 
 
 def bars(estimates: Sequence[Estimate]) -> dict[str, Any]:

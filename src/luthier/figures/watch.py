@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from luthier.errors import need
-from luthier.figures.base import COLOURS, EVENT_COLOURS, empty, faded, figure, mark_events, said
+from luthier.figures.base import COLOURS, EVENT_COLOURS, empty, faded, figure, mark_events, merged, said
 from luthier.story import (
     Block,
     Event,
@@ -32,17 +32,17 @@ from luthier.types import Estimate
 
 __all__ = ["accuracy", "evidence"]
 
-MOST_EVENTS, MOST_PANELS = 12, 8
+MOST_BUCKETS, MOST_EVENTS, MOST_PANELS = 500, 12, 8
 
 
 def accuracy(story: Mapping[str, Any]) -> Any:
     """Accuracy over event time as a plotly Figure.
 
-    True accuracy with its interval where labels came (dots are buckets, the line pools
-    neighbouring ones); the label-free estimate with its interval, hollow and dashed
-    where it is not valid ("unknown"); model versions as background bands; events as labelled lines.
+    True accuracy with its interval where labels came (dots are buckets, the line pools neighbouring ones); the
+    label-free estimate with its interval, hollow and dashed where it is not valid ("unknown"); model versions as
+    background bands; events as labelled lines. More than 500 buckets are merged first.
     """
-    points = timeline(story)
+    points = merged(timeline(story), MOST_BUCKETS)
     if not points:
         return empty("No answers have been recorded yet.")
     made = figure(400)
@@ -97,7 +97,7 @@ def _turns(grid: Any, panels: int, happened: Sequence[Event]) -> None:
 
 def _versions(made: Any, points: Sequence[Point]) -> None:
     stretches = spans(list(points))
-    for index, (model, first, last) in enumerate(stretches):
+    for index, (model, first, last) in enumerate(stretches[-60:]):
         start = points[first].at
         end = points[last + 1].at if last + 1 < len(points) else points[last].at + _step(points) / 2
         made.add_shape(
@@ -121,7 +121,7 @@ def _true(made: Any, points: Sequence[Point], happened: Sequence[Event]) -> None
         return
     steps = blocks(list(points), happened)
     edges = [(at, step.true) for step in steps for at in (step.start, step.end)]
-    _band(made, edges, COLOURS["true"], "true")
+    _band(made, [edges], COLOURS["true"], "true")
     made.add_scatter(
         x=[at for at, _ in edges], y=[one.value for _, one in edges], mode="lines", name="true accuracy",
         legendgroup="true", legendrank=1, line={"color": COLOURS["true"], "width": 2.5},
@@ -135,51 +135,56 @@ def _true(made: Any, points: Sequence[Point], happened: Sequence[Event]) -> None
 
 
 def _estimated(made: Any, points: Sequence[Point]) -> None:
-    colour = COLOURS["estimated"]
     stretches = _runs(points, [point for point in points if math.isfinite(point.estimated.value)])
-    named = sorted((len(run) for valid, run in stretches if not valid), reverse=True)[:3]
-    for index, (valid, run) in enumerate(stretches):
-        ats, values = [point.at for point in run], [point.estimated.value for point in run]
-        hover = [
-            _hover(
-                point, "estimated without labels" if valid else "unknown: the estimate is not valid", point.estimated
-            )
-            for point in run
-        ]
-        if valid:
-            _band(made, [(point.at, point.estimated) for point in run], colour, "estimated")
-        made.add_scatter(
-            x=ats, y=values, mode="lines+markers", text=hover, hovertemplate="%{text}<extra></extra>",
-            name="estimated without labels" if valid else "estimate not valid: unknown",
-            legendgroup="estimated" if valid else "unknown",
-            showlegend=not any(earlier == valid for earlier, _ in stretches[:index]),
-            line={"color": colour, "width": 1.6 if valid else 1, "dash": "solid" if valid else "dot"},
-            marker={"size": 4 if valid else 6, "symbol": "circle" if valid else "circle-open", "color": colour},
-            opacity=1 if valid else 0.75,
+    colour = COLOURS["estimated"]
+    good = [run for valid, run in stretches if valid]
+    _band(made, [[(point.at, point.estimated) for point in run] for run in good], colour, "estimated")
+    _lines(
+        made, good, "estimated without labels", name="estimated without labels", legendgroup="estimated",
+        line={"color": colour, "width": 1.6}, marker={"size": 4, "color": colour},
+    )  # fmt: skip
+    hollow = [run for valid, run in stretches if not valid]
+    _lines(
+        made, hollow, "unknown: the estimate is not valid", name="estimate not valid: unknown", legendgroup="unknown",
+        line={"color": colour, "width": 1, "dash": "dot"}, opacity=0.75,
+        marker={"size": 6, "symbol": "circle-open", "color": colour},
+    )  # fmt: skip
+    for run in sorted(hollow, key=len)[-3:]:
+        top = max(point.estimated.value for point in run)
+        made.add_annotation(
+            x=run[len(run) // 2].at, y=top, text="unknown", showarrow=False, yshift=11,
+            font={"size": 11, "color": colour},
         )  # fmt: skip
-        if not valid and len(run) in named:
-            middle = run[len(run) // 2]
-            made.add_annotation(
-                x=middle.at, y=max(values), text="unknown", showarrow=False, yshift=11,
-                font={"size": 11, "color": colour},
-            )  # fmt: skip
+
+
+def _lines(made: Any, stretches: Sequence[Sequence[Point]], what: str, **look: Any) -> None:
+    """One trace of several stretches, a gap after each."""
+    if not stretches:
+        return
+    shown = [point for run in stretches for point in (*run, None)]
+    made.add_scatter(
+        x=[point.at if point else None for point in shown], mode="lines+markers", connectgaps=False,
+        y=[point.estimated.value if point else None for point in shown],
+        text=[_hover(point, what, point.estimated) if point else "" for point in shown],
+        hovertemplate="%{text}<extra></extra>", **look,
+    )  # fmt: skip
 
 
 def _silent(made: Any, points: Sequence[Point]) -> None:
     """A dashed strip along the bottom where the estimate gives no number, because it would not be valid."""
     colour, half = COLOURS["estimated"], _step(points) / 2
     stretches = [run for _, run in _runs(points, [p for p in points if not p.valid and math.isnan(p.estimated.value)])]
-    longest = sorted(map(len, stretches), reverse=True)[:3]
-    for run in stretches:
+    longest = sorted(stretches, key=len)[-40:]
+    for run in longest:
         made.add_shape(
             type="rect", x0=run[0].at - half, x1=run[-1].at + half, y0=0, y1=0.035, yref="y domain",
             line={"color": colour, "width": 1, "dash": "dot"}, fillcolor=faded(colour, 0.08),
         )  # fmt: skip
-        if len(run) in longest:
-            made.add_annotation(
-                x=run[len(run) // 2].at, y=0.035, yref="y domain", text="no estimate: unknown", showarrow=False,
-                yanchor="bottom", font={"size": 11, "color": colour}, hovertext=said(run[0].why, 120),
-            )  # fmt: skip
+    for run in longest[-2:]:
+        made.add_annotation(
+            x=run[len(run) // 2].at, y=0.035, yref="y domain", text="no estimate: unknown", showarrow=False,
+            yanchor="bottom", font={"size": 11, "color": colour}, hovertext=said(run[0].why, 120),
+        )  # fmt: skip
 
 
 def _runs(points: Sequence[Point], known: Sequence[Point]) -> list[tuple[bool, list[Point]]]:
@@ -196,16 +201,18 @@ def _runs(points: Sequence[Point], known: Sequence[Point]) -> list[tuple[bool, l
     return found
 
 
-def _band(made: Any, series: Sequence[tuple[datetime, Estimate]], colour: str, group: str) -> None:
-    inside = [(at, one) for at, one in series if math.isfinite(one.low) and math.isfinite(one.high)]
-    if not inside:
-        return
-    ats = [at for at, _ in inside]
-    made.add_scatter(
-        x=ats + ats[::-1], y=[one.high for _, one in inside] + [one.low for _, one in inside][::-1], fill="toself",
-        fillcolor=faded(colour, 0.16), line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False,
-        legendgroup=group,
-    )  # fmt: skip
+def _band(made: Any, series: Sequence[Sequence[tuple[datetime, Estimate]]], colour: str, group: str) -> None:
+    ats: list[datetime | None] = []
+    edge: list[float | None] = []
+    for run in series:
+        inside = [(at, one) for at, one in run if math.isfinite(one.low) and math.isfinite(one.high)]
+        ats += [*(at for at, _ in inside), *(at for at, _ in inside[::-1]), None]
+        edge += [*(one.high for _, one in inside), *(one.low for _, one in inside[::-1]), None]
+    if any(value is not None for value in edge):
+        made.add_scatter(
+            x=ats, y=edge, fill="toself", fillcolor=faded(colour, 0.16), line={"width": 0}, mode="lines",
+            hoverinfo="skip", showlegend=False, legendgroup=group,
+        )  # fmt: skip
 
 
 def _hover(point: Point, what: str, one: Estimate) -> str:

@@ -130,7 +130,8 @@ def happened(story: Mapping[str, Any]) -> str:
         [time_tag(event.at), pill(event.kind, _tone(event.kind)), escaped(event.title), escaped(event.why)]
         for event in events(story)
     ]
-    return table(("when", "what", "title", "why"), lines, ("number", "", "", "words")) if lines else ""
+    found = table(("when", "what", "title", "why"), lines, ("number", "", "", "words")) if lines else ""
+    return found if len(lines) <= 24 else f"<details><summary>all {len(lines)} events</summary>{found}</details>"
 
 
 def promises(story: Mapping[str, Any]) -> str:
