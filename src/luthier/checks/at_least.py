@@ -85,9 +85,9 @@ class AtLeast:
         if not len(good):
             return math.nan, math.nan, math.nan
         level = math.log(len(good) / self.promise.level)
-        low = _reached(good, bad, weight, level).mean()
-        high = 1 - _reached(bad, good, 1 / weight, level).mean()
-        return float(_metric(good, bad, weight).mean()), float(low), float(high)
+        low = _reached(good, bad, weight, level)
+        high = 1 - _reached(bad, good, 1 / weight, level)
+        return float(_metric(good, bad, weight).mean()), low, high
 
     def more(self, memory: Memory) -> int:
         """Labels still needed to show it, if the metric is what it looks like; 0 where it looks too low."""
@@ -155,8 +155,8 @@ def _metric(good: Any, bad: Any, weight: float) -> Any:
     return weight * good / (weight * good + bad)
 
 
-def _log_wealth(good: Any, bad: Any, weight: float, limit: Any) -> Any:
-    """Log wealth (C,) of betting on metrics above `limit` (C,), falling in `limit`.
+def _log_wealth(good: Any, bad: Any, weight: float, limit: float) -> Any:
+    """Log wealth (C,) of betting on metrics above `limit`, falling in `limit`.
 
     Counts may be broken: by concavity of the log, a loss of 0.3 counted as 0.3 bad and 0.7 good rows gives less
     than its own factor would.
@@ -166,24 +166,48 @@ def _log_wealth(good: Any, bad: Any, weight: float, limit: Any) -> Any:
     return np.logaddexp.reduce(logs, axis=0) - math.log(len(BETS))
 
 
-def _reached(good: Any, bad: Any, weight: float, level: float) -> Any:
-    """The largest limits (C,) at which log wealth is at least `level`."""
-    low, high = np.zeros(len(good)), np.ones(len(good))
+def _one_reached(good: Any, bad: Any, weight: float, level: float) -> float:
+    """The largest limit at which the log wealth of one class is at least `level`."""
+    low, high = 0.0, 1.0
     for _ in range(45):
         middle = 0.5 * (low + high)
-        rich = _log_wealth(good, bad, weight, middle) >= level
-        low, high = np.where(rich, middle, low), np.where(rich, high, middle)
+        rich = float(_log_wealth(good, bad, weight, middle)[0]) >= level
+        low, high = (middle, high) if rich else (low, middle)
     return low
+
+
+def _reached(good: Any, bad: Any, weight: float, level: float) -> float:
+    """Mean over the C classes of the largest limits at which log wealth is at least `level`."""
+    if len(good) == 1:
+        return _one_reached(good, bad, weight, level)
+    return float(_mean_reached(*_table(good, bad, weight), level))
+
+
+def _table(good: Any, bad: Any, weight: float) -> tuple[Any, Any]:
+    """Limits (G,) and the log wealth of each class at each, (C, G): many levels are asked of it."""
+    size = max(101, min(2001, 1_000_000 // len(good)))
+    limits = np.arange(1, size) / size
+    odds = weight * (1 - limits) / limits
+    total = np.full((len(good), len(limits)), -np.inf)
+    for bet in BETS:
+        logs = good[:, None] * np.log1p(bet * odds) + (bad * math.log1p(-bet))[:, None]
+        np.logaddexp(total, logs, out=total)
+    return limits, total - math.log(len(BETS))
+
+
+def _mean_reached(limits: Any, table: Any, level: float) -> Any:
+    return np.concatenate([[0.0], limits])[(table >= level).sum(axis=1)].mean()
 
 
 def _evidence(good: Any, bad: Any, weight: float, limit: float) -> float:
     """e-value that the mean metric of the C classes is above `limit`: the largest 1/alpha whose bounds say so."""
     if len(good) == 1:
-        log = float(_log_wealth(good, bad, weight, np.array([limit]))[0])
+        log = float(_log_wealth(good, bad, weight, limit)[0])
         return LARGEST if log > math.log(LARGEST) else math.exp(log)
+    limits, table = _table(good, bad, weight)
     low, high = 0.0, math.log(LARGEST)
-    for _ in range(40):
+    for _ in range(45):
         middle = 0.5 * (low + high)
-        enough = _reached(good, bad, weight, middle).mean() >= limit
+        enough = _mean_reached(limits, table, middle) >= limit
         low, high = (middle, high) if enough else (low, middle)
     return math.exp(low) / len(good)

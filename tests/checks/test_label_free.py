@@ -1,0 +1,98 @@
+"""Accuracy without labels: right where it may be stated, and silent where it may not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from luthier.checks.label_free import LabelFree
+
+
+def traffic(rng: np.random.Generator, n: int, hard: float = 0.2, moved: float = 0.0, overconfident: float = 0.05):
+    """Rows of an easy and a hard region of embedding space; confidence is miscalibrated everywhere alike."""
+    tough = rng.random(n) < hard
+    right = np.clip(np.where(tough, rng.beta(6, 4, n), rng.beta(30, 1.5, n)), 0, 1)
+    x = rng.standard_normal((n, 12))
+    x[:, 0] += np.where(tough, 1.0, 0.0)
+    return {
+        "loss": (rng.random(n) >= right).astype(float),
+        "confidence": np.clip(right + overconfident * (1 - right) * 4, 0, 1),
+        "embedding": (x + moved).astype(np.float32),
+    }
+
+
+def test_in_support_the_interval_holds_the_accuracy_that_comes_out() -> None:
+    rng = np.random.default_rng(1)
+    check, said, held, widths = LabelFree(), 0, 0, []
+    runs = 80
+    for _ in range(runs):
+        memory = check.start(traffic(rng, 700))
+        window = traffic(rng, 500)
+        reading = check.read(check.step(memory, window)[0])
+        said += reading.valid
+        held += reading.valid and reading.estimate.low <= 1 - window["loss"].mean() <= reading.estimate.high
+        widths.append(reading.estimate.high - reading.estimate.low)
+    print(
+        f"\nlabel_free.v1 in support: stated {said / runs:.2f}, holds the truth {held / said:.2f}, width {np.mean(widths):.3f}"
+    )
+    assert said >= 0.8 * runs
+    assert held >= 0.88 * said
+    assert np.mean(widths) < 0.1
+
+
+def test_a_mild_change_of_the_mix_is_followed_and_raises_an_alarm_when_harmful() -> None:
+    rng = np.random.default_rng(2)
+    check = LabelFree(far=0.3, tolerance=0.0)
+    memory = check.start(traffic(rng, 3000))
+    window = traffic(rng, 1000, hard=0.5)
+    after, finding = check.step(memory, window)
+    reading = check.read(after)
+    if not reading.valid:  # the mean moved: the estimate is still right, only not stated
+        assert "mean embedding" in reading.why
+    assert reading.estimate.value == pytest.approx(1 - window["loss"][-500:].mean(), abs=0.05)
+    assert finding.alarm is (reading.valid and 1 - reading.estimate.high > finding.limit)
+
+
+@pytest.mark.parametrize(
+    ("moved", "why"), [(3.0, "beyond the reference's 95 % distance"), (0.15, "mean embedding has moved")]
+)
+def test_off_support_it_says_unknown_and_how_many_labels(moved: float, why: str) -> None:
+    rng = np.random.default_rng(3)
+    check = LabelFree()
+    memory = check.start(traffic(rng, 2000))
+    memory, finding = check.step(memory, traffic(rng, 500, moved=moved))
+    assert np.isnan(finding.value)
+    assert not finding.alarm
+    assert finding.why.startswith("unknown: ")
+    assert why in finding.why
+    assert "label 683 more for ± 0.03" in finding.why
+    assert check.read(memory).labels == 683
+
+
+def test_points_that_move_inward_are_seen_too() -> None:
+    rng = np.random.default_rng(4)
+    check = LabelFree()
+    memory = check.start(traffic(rng, 1000))
+    window = traffic(rng, 500)
+    window["embedding"] *= 0.5
+    assert "closer to the reference" in check.step(memory, window)[1].why
+
+
+def test_it_forgets_old_answers() -> None:
+    rng = np.random.default_rng(5)
+    check = LabelFree()
+    memory, finding = check.step(check.start(traffic(rng, 1000)), traffic(rng, 1000, moved=3.0))
+    assert finding.why.startswith("unknown")
+    memory, finding = check.step(memory, traffic(rng, 500))
+    assert finding.n == 500
+    assert check.read(memory).valid
+
+
+def test_before_a_hundred_answers_and_without_embeddings_nothing_is_said() -> None:
+    rng = np.random.default_rng(6)
+    check = LabelFree()
+    reference = traffic(rng, 300)
+    assert check.step(check.start(reference), traffic(rng, 60))[1].why == "60 of the first 100 answers seen"
+    del reference["embedding"]
+    finding = check.step(check.start(reference), traffic(rng, 300))[1]
+    assert finding.why.startswith("unknown: the reference has 0 labelled rows with confidence and embedding")
