@@ -22,6 +22,10 @@ _BEST = 5  # scores an answer carries
 _BATCH = 32  # texts at once; sorted by length, so more gains nothing on a CPU (measured)
 _FOREIGN = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx")  # weights we never read
 
+_VOCABULARIES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+
 
 class TextClassifier:
     """A model, its tokenizer and its temperature.
@@ -74,6 +78,7 @@ class TextClassifier:
             )
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if model.config.pad_token_id is None:
             model.config.pad_token_id = tokenizer.pad_token_id
         return cls(model, tokenizer, fresh=fresh, temperature=_temperature(where))
 
@@ -268,6 +273,11 @@ def _folder(source: str | Path) -> str | Path:
                 f"Luthier reads only safetensors: convert them with save_pretrained of a transformers you trust"
             )
         raise ModelError(f"model folder {path}: has no weights. Put model.safetensors beside config.json")
+    if not any((path / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(
+            f"model folder {path}: has no tokenizer ({', '.join(_VOCABULARIES)}), and transformers would make up an "
+            f"empty one. Copy the base model's tokenizer files beside config.json"
+        )
     return path
 
 
