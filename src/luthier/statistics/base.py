@@ -30,6 +30,7 @@ __all__ = [
     "rows",
     "same_options",
     "share",
+    "variance",
     "wilson_bounds",
     "z_score",
 ]
@@ -207,7 +208,16 @@ def quotient(a: Exact, by: int) -> float:
     try:
         return (m << e) / by if e >= 0 else m / (by << -e)
     except OverflowError:
-        return math.copysign(math.inf, m) if by > 0 else math.copysign(math.inf, -m)
+        return math.inf if (m > 0) == (by > 0) else -math.inf
+
+
+def variance(total: Exact, squares: Exact, n: int) -> float:
+    """The unbiased variance (n Σx² - (Σx)²) / (n (n - 1)), rounded once; NaN below two values."""
+    if n < 2:
+        return math.nan
+    low = min(squares[1], 2 * total[1])
+    top = n * (squares[0] << (squares[1] - low)) - (total[0] ** 2 << (2 * total[1] - low))
+    return quotient((top, low), n * (n - 1))
 
 
 def log_buckets(values: np.ndarray, bits: int) -> np.ndarray:
@@ -270,7 +280,7 @@ def z_score(confidence: float) -> float:
 
 
 def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval (1927) of every hits of `of` at once, NaN where that is 0: `evidence.wilson` for arrays."""
+    """Wilson's score interval (1927) of all hits of `of` at once, NaN where that is 0; `evidence.wilson` for arrays."""
     k, n = np.asarray(hits, np.float64), np.asarray(of, np.float64)
     z = z_score(confidence)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, column, hash64, same_options, share, wilson_bounds
+from luthier.statistics.base import State, When, column, hash64, same_options, share, wilson_bounds, z_score
 from luthier.types import Columns, Estimate
 
 __all__ = ["Confusion", "f1", "matrix", "per_class"]
@@ -38,9 +39,10 @@ class Confusion:
 
     Reads `accuracy`, and per class `precision[c]`, `recall[c]` (Wilson) and `f1[c]` (Wilson on the Jaccard share
     tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) is a rising function) for the `shown` classes with most support;
-    `precision_`, `recall_` and `f1_` `macro`, `weighted` (MOVER, Zou and Donner 2008, classes taken as independent)
-    and `micro` (Wilson; with one label a row all three are the accuracy); `balanced_accuracy`; `smallest_class_f1`, the
-    F1 of the class with least support. Averages are over the classes seen in either column, and an undefined precision
+    `precision_`, `recall_` and `f1_` `macro` and `weighted`, and `balanced_accuracy` (normal on the logit, by the delta
+    method on the multinomial of cells, Takahashi et al. 2022; where every row is right or none is, and the normal interval would
+    have no width, MOVER, Zou and Donner 2008); the `micro` ones, which with one label a row all are the accuracy
+    (Wilson); `smallest_class_f1`, the F1 of the class with least support. Averages are over the classes seen in either column, and an undefined precision
     or recall is 0 in them, as in scikit-learn; on its own it is nothing (NaN, n 0).
     """
 
@@ -97,9 +99,9 @@ class Confusion:
         scores = per_class(state, self.confidence)
         support = state["support"]
         for metric in ("precision", "recall", "f1"):
-            found[f"{metric}_macro"] = _average(scores[metric], np.ones(len(support)), n)
-            found[f"{metric}_weighted"] = _average(scores[metric], support, n)
-        found["balanced_accuracy"] = _average(scores["recall"], support > 0, n)
+            found[f"{metric}_macro"] = _average(state, metric, np.ones(len(support)), self.confidence)
+            found[f"{metric}_weighted"] = _average(state, metric, None, self.confidence)
+        found["balanced_accuracy"] = _average(state, "recall", support > 0, self.confidence)
         found["smallest_class_f1"] = _smallest(scores["f1"], support)
         shown = np.argsort(-support, kind="stable")[: self.shown]
         for metric, (value, low, high, seen) in scores.items():
@@ -149,15 +151,47 @@ def _kept(codes: np.ndarray, times: np.ndarray, other: int, cells: int) -> dict[
     return {"codes": codes, "times": times, "other": other}
 
 
-def _average(score: tuple[np.ndarray, ...], weights: np.ndarray, n: int) -> Estimate:
-    """Σ w · score / Σ w; each side's half-width is the root of Σ (w · half)², an undefined class counting as 0 ± 0."""
+def _average(state: State, metric: str, weights: np.ndarray | None, confidence: float) -> Estimate:
+    """Σ w · score / Σ w over classes, an undefined score counting as 0; weights None: by support, itself random."""
+    n, right = state["n"], int(state["right"].sum())
     if n == 0:
         return Estimate()
-    share_of = weights / weights.sum()
-    value, low, high = (np.nan_to_num(part) for part in score[:3])
+    share_of = state["support"] / n if weights is None else weights / weights.sum()
+    value, low, high = (np.nan_to_num(part) for part in per_class(state, confidence)[metric][:3])
     mean = float(share_of @ value)
-    below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
-    return Estimate(mean, n, max(mean - below, 0.0), min(mean + above, 1.0))
+    if right in (0, n) or not 0 < mean < 1:
+        below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
+        return Estimate(mean, n, max(mean - below, 0.0), min(mean + above, 1.0))
+    error = _delta_error(state, *_gradient(state, metric, share_of, value, random=weights is None))
+    centre, half = math.log(mean / (1 - mean)), z_score(confidence) * error / (mean * (1 - mean))
+    low_end, high_end = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
+    return Estimate(mean, n, min(low_end, mean), max(high_end, mean))
+
+
+def _gradient(
+    state: State, metric: str, weights: np.ndarray, value: np.ndarray, *, random: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Derivative of Σ w · score by the share of cell (i, j): row[i] + across[j], and + diagonal[i] where i is j."""
+    support, predicted = state["support"] / state["n"], state["predicted"] / state["n"]
+    none = np.zeros(len(support))
+    below = {"precision": predicted, "recall": support, "f1": support + predicted}[metric]
+    each = np.divide(weights, below, out=none.copy(), where=below > 0)
+    row = value if random else none
+    row = row - each * value if metric != "precision" else row
+    across = -each * value if metric != "recall" else none
+    return row, across, each * (2 if metric == "f1" else 1)
+
+
+def _delta_error(state: State, row: np.ndarray, across: np.ndarray, diagonal: np.ndarray) -> float:
+    """√(Var of the derivative over rows / n); cells that were dropped are taken to be like those kept."""
+    n, right = state["n"], state["right"]
+    missed, wrong = state["support"] - right, state["predicted"] - right
+    there, said = (np.searchsorted(state["classes"], part) for part in np.divmod(state["codes"], _CODE))
+    kept = int(state["times"].sum())
+    cross = float((state["times"] * row[there]) @ across[said]) * ((kept + state["other"]) / kept if kept else 0.0)
+    mean = (right @ (row + across + diagonal) + missed @ row + wrong @ across) / n
+    square = (right @ (row + across + diagonal) ** 2 + missed @ row**2 + wrong @ across**2 + 2 * cross) / n
+    return math.sqrt(max(float(square - mean * mean), 0.0) / n)
 
 
 def _smallest(score: tuple[np.ndarray, ...], support: np.ndarray) -> Estimate:

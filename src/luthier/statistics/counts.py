@@ -87,7 +87,7 @@ class Counts:
         found: Counter[str] = Counter()
         missing = 0
         for value, times_seen in pairs:
-            if value is None or value != value or (value in self.missing and not isinstance(value, bool)):
+            if value is None or value != value or (not isinstance(value, bool) and value in self.missing):
                 missing += times_seen
             else:
                 found[_named(value)] += times_seen
@@ -122,8 +122,9 @@ class Counts:
         k = len(drawn)
         value = (k - 1) / ((int(hash64(drawn).max()) + 1) / 2.0**64)
         half = z_score(self.confidence) * value / math.sqrt(k - 2)
-        fixed = len(names) - k
-        return Estimate(fixed + value, n, max(fixed + value - half, len(names) + 1), fixed + value + half)
+        least = len(names) + 1.0  # those kept, and one at least was dropped
+        value += len(names) - k
+        return Estimate(max(value, least), n, max(value - half, least), max(value + half, least))
 
 
 def table(state: State) -> dict[str, int]:
@@ -132,7 +133,9 @@ def table(state: State) -> dict[str, int]:
 
 
 def _hashable(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    """The value if it can be a key; True is a text, for as a key it would be 1."""
+    plain = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    return value if plain else str(value)
 
 
 def _named(value: Any) -> str:

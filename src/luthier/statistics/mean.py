@@ -21,6 +21,7 @@ from luthier.statistics.base import (
     normal,
     quotient,
     share,
+    variance,
 )
 from luthier.types import Columns, Estimate
 
@@ -79,14 +80,14 @@ class Mean:
         missing = share(state["missing"], n + state["missing"], self.confidence)
         if n == 0:
             return dict.fromkeys(("mean", "variance", "min", "max"), Estimate()) | {"missing": missing}
-        variance = _variance(state)
+        square = variance(state["sum"], state["squares"], n)
         if state["other"] == 0:
             mean = share(_whole(state["sum"]), n, self.confidence)
         else:
-            mean = normal(quotient(state["sum"], n), math.sqrt(variance / n), n, self.confidence)
+            mean = normal(quotient(state["sum"], n), math.sqrt(square / n), n, self.confidence)
         return {
             "mean": mean,
-            "variance": _spread(variance, state, self.confidence),
+            "variance": _spread(square, state, self.confidence),
             "min": Estimate(state["min"], n, state["min"], state["min"]),
             "max": Estimate(state["max"], n, state["max"], state["max"]),
             "missing": missing,
@@ -101,26 +102,17 @@ def _times(a: Exact, b: Exact, by: int = 1) -> Exact:
     return add((a[0] * b[0] * by, a[1] + b[1]), (0, 0))
 
 
-def _variance(state: State) -> float:
-    """(n Σx² - (Σx)²) / (n (n - 1)), rounded once; NaN below two values."""
-    n = state["n"]
-    if n < 2:
-        return math.nan
-    top = add(_times(state["squares"], (1, 0), n), _times(state["sum"], state["sum"], -1))
-    return quotient(top, n * (n - 1))
-
-
-def _spread(variance: float, state: State, confidence: float) -> Estimate:
+def _spread(square: float, state: State, confidence: float) -> Estimate:
     """The variance with its normal interval: Var(s²) = (μ4 - s⁴ (n - 3) / (n - 1)) / n."""
     n, first, second = state["n"], state["sum"], state["squares"]
     if n < 2:
         return Estimate()
-    if n < 4 or state["huge"] or not math.isfinite(variance):
-        return Estimate(variance, n)
+    if n < 4 or state["huge"] or not math.isfinite(square):
+        return Estimate(square, n)
     top = add(_times(state["fourths"], (1, 0), n**3), _times(first, state["cubes"], -4 * n**2))
     top = add(top, _times(_times(first, first), second, 6 * n))
     top = add(top, _times(_times(first, first), _times(first, first), -3))
     fourth = quotient(top, n**4)  # central: Σ(x - mean)⁴ / n
-    error = math.sqrt(max(fourth - variance * variance * (n - 3) / (n - 1), 0.0) / n)
-    found = normal(variance, error, n, confidence)
+    error = math.sqrt(max(fourth - square * square * (n - 3) / (n - 1), 0.0) / n)
+    found = normal(square, error, n, confidence)
     return Estimate(found.value, n, max(found.low, 0.0), found.high)

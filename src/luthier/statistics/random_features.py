@@ -45,8 +45,8 @@ class RandomFeatures:
     def __post_init__(self) -> None:
         if self.features < 2 or self.features % 2 or self.features > 65_536:
             raise ValueError(f"features is {self.features!r}; it must be an even number in [2, 65536]")
-        if not 1e-3 <= self.bandwidth <= 1e6:
-            raise ValueError(f"bandwidth is {self.bandwidth!r}; it must lie in [0.001, 1e6]")
+        if not 0.01 <= self.bandwidth <= 1e6:
+            raise ValueError(f"bandwidth is {self.bandwidth!r}; it must lie in [0.01, 1e6]")
 
     @property
     def when(self) -> When:
@@ -131,7 +131,7 @@ def _weights(d: int, count: int, bandwidth: float, seed: int) -> tuple[np.ndarra
     power = min(math.floor(math.log2(room / float(np.abs(turns).max()))), 40)
     shift = power + 12 - 14
     if shift < 0:
-        raise StateError(f"bandwidth {bandwidth:g} is too small for {d} components; give at least {bandwidth * 4:g}")
+        raise StateError(f"embeddings of {d} components are too wide for bandwidth {bandwidth:g}; raise the bandwidth")
     return np.rint(turns * 2.0**power), shift
 
 

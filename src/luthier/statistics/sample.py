@@ -11,7 +11,19 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, hash64, known_when, normal, rows, same_options
+from luthier.statistics.base import (
+    State,
+    When,
+    exact_squares,
+    exact_sum,
+    hash64,
+    known_when,
+    normal,
+    quotient,
+    rows,
+    same_options,
+    variance,
+)
 from luthier.types import Columns, Estimate
 
 __all__ = ["Sample"]
@@ -93,7 +105,7 @@ def _order(hashes: np.ndarray, table: Mapping[str, np.ndarray]) -> np.ndarray:
     ranked = hashes[order]
     if not (ranked[1:] == ranked[:-1]).any():
         return order
-    keys = [(int(hashes[i]), *(_bytes(values[i]) for values in table.values())) for i in order.tolist()]
+    keys = [(int(hashes[i]), *(_bytes(table[name][i]) for name in sorted(table))) for i in order.tolist()]
     return order[sorted(range(len(keys)), key=keys.__getitem__)]
 
 
@@ -128,5 +140,6 @@ def _mean(values: np.ndarray, confidence: float) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate()
-    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    return normal(float(values.mean()), error, n, confidence)
+    total = exact_sum(values)
+    error = math.sqrt(variance(total, exact_squares(values), n) / n)
+    return normal(quotient(total, n), error, n, confidence)
