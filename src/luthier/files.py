@@ -125,7 +125,9 @@ def moment(value: Any) -> datetime | None:
             value = datetime.fromisoformat(value.strip())
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not 0 <= value < 2**33:  # the year 2242; milliseconds land far beyond it
-            raise ValueError(f"{value:g} are no Unix seconds{' (milliseconds? divide by 1000)' if value > 0 else ''}")
+            raise ValueError(
+                f"{value:g} are no Unix seconds{' (milliseconds? divide by 1000)' if 2**33 <= value < math.inf else ''}"
+            )
         return datetime.fromtimestamp(value, UTC)
     if not isinstance(value, datetime):
         raise ValueError(f"{str(value)[:40]!r} is no time")

@@ -189,8 +189,9 @@ def test_times(said: object, expected: datetime, tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", [1_769_860_800_000, -1, True, "31.01.2026", "inf", "nan"])
 def test_times_that_are_none(said: object, tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", json.dumps({"text": "t", "label": "x", "at": said}))
-    with pytest.raises(DataError, match="bad_time"):
+    with pytest.raises(DataError, match="bad_time") as caught:
         read(path, ColumnOptions(at="at"))
+    assert ("milliseconds? divide by 1000" in str(caught.value)) == (said == 1_769_860_800_000)
 
 
 COLUMN_ERRORS = {

@@ -84,11 +84,13 @@ def test_the_requirement_fits_the_size_and_the_largest_class(
 
 def test_names_that_need_quotes_and_times_that_are_none(tmp_path: Path) -> None:
     rows = [{"text": f"t {i}", "label": ["yes", "1", ": #x\n", 'q"\\'][i % 4], "at": "someday"} for i in range(80)]
+    rows = [row | {"null": str(i % 2), "True": "ab"[i % 2]} for i, row in enumerate(rows)]
     (tmp_path / "1 Über: [x].jsonl").write_text("\n".join(map(json.dumps, rows)))
     made = written(tmp_path, draft(tmp_path / "1 Über: [x].jsonl", base=tmp_path))
     assert set(made.labels) == {"yes", "1", ": #x\n", 'q"\\'}
     assert made.data.train == ("1 Über: [x].jsonl",)
     assert made.data.columns.at is None
+    assert made.data.columns.tags == ("null", "True")
 
 
 def test_many_labels_are_left_to_the_data(tmp_path: Path) -> None:
