@@ -14,6 +14,7 @@ from luthier import files
 from luthier.config import Config, read
 from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError, need
 from luthier.names import every, get
+from luthier.rows import plain
 from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
 from luthier.stages.registry import Promotion, Registry, plain_finding
 from luthier.stores.base import Row
@@ -155,7 +156,7 @@ class Workshop:
             "base_model": self.config.model,
             "base_digest": _folder_digest(self._source()),
             "data": dict(prepared.fingerprints)
-            | {side: len(getattr(prepared.split, side)) for side in ("train", "validation", "test")},
+            | {f"{side}_records": len(getattr(prepared.split, side)) for side in ("train", "validation", "test")},
             "split": asdict(self.config.data.split),
             "options": asdict(self.config.fit),
             "packages": version.packages(),
@@ -172,6 +173,7 @@ class Workshop:
             },
             **(extra or {}),
         }
+        about = plain(about)  # what was not measured is None, as JSON has no NaN
         text = card.card(about, estimates, name=self.config.name)
         folder = version.assemble(
             Path(run.folder), self._work(run.id) / "version", about=about, reference=reference, card=text
@@ -185,7 +187,7 @@ class Workshop:
         row = {"version": made.name, "recipe": run.recipe, "met": run.met, "why": run.why, "seconds": run.seconds}
         row |= {"rungs": [dict(rung) for rung in run.rungs], "findings": [plain_finding(f) for f in run.findings]}
         row["curves"] = next((rung["curves"] for rung in run.rungs if rung["recipe"] == run.recipe), {})
-        self.store.append("run", [Row(f"{run.id}/{made.name}", made.created, row)])
+        self.store.append("run", [Row(f"{run.id}/{made.name}", made.created, plain(row))])
 
     # proving --------------------------------------------------------------------------------------------------------
 

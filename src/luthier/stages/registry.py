@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from luthier.errors import UsageError
+from luthier.rows import plain
 from luthier.stores.base import Row, Store
 from luthier.types import Finding, Version, utc_now
 
@@ -33,8 +34,9 @@ class Promotion:
 
 
 def plain_finding(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON-able data; NaN stays NaN, times are ISO 8601."""
-    return asdict(finding) | {"at": finding.at.isoformat() if finding.at else None}
+    """A finding as JSON-able data: NaN becomes None, times are ISO 8601."""
+    found: dict[str, Any] = plain(asdict(finding) | {"at": finding.at.isoformat() if finding.at else None})
+    return found
 
 
 class Registry:
