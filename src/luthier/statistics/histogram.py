@@ -25,6 +25,7 @@ __all__ = [
     "wasserstein",
 ]
 
+_FEW = 2048  # so many values are counted without a table of all buckets
 _OCTAVES = 40  # sizes from 2**-40 (9e-13) to 2**40 (1e12) have their buckets
 _CHUNK = 1 << 15
 
@@ -66,7 +67,7 @@ class Histogram:
         n = len(values) - missing
         seen = values if not missing else values[np.isfinite(values)]
         ends = (float(seen.min()) + 0.0, float(seen.max()) + 0.0) if n else (None, None)
-        return {"bits": bits, "n": n, "missing": missing, "min": ends[0], "max": ends[1]} | _trimmed(counts)
+        return {"bits": bits, "n": n, "missing": missing, "min": ends[0], "max": ends[1]} | counts
 
     def merge(self, a: State, b: State) -> State:
         same_options(a, b, "bits")
@@ -88,18 +89,29 @@ class Histogram:
         return found | {"missing": share(state["missing"], n + state["missing"], self.confidence)}
 
 
-def _count(values: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
-    """Counts by signed bucket, the zero bucket in the middle, and how many are not finite."""
+def _count(values: np.ndarray, bits: int) -> tuple[dict[str, Any], int]:
+    """{first, counts} by signed bucket, empty ones at both ends left out, and how many values are not finite."""
     half = 2 * _OCTAVES << bits
-    lowest = ((1023 - _OCTAVES) << bits) - 1  # all below it is zero
-    total = np.zeros((2, (2048 << bits) - lowest), dtype=np.int64)  # by sign and size
-    for start in range(0, len(values), _CHUNK):  # stays in the processor's cache
-        _tally(total, log_buckets(values[start : start + _CHUNK], bits), 11 + bits, lowest)
-    missing = int(total[:, (2047 << bits) - lowest :].sum())
-    total = total[:, : (2047 << bits) - lowest]
-    total[:, half] += total[:, half + 1 :].sum(axis=1)  # beyond the largest: the outermost bucket
-    below, above = total[1, half:0:-1], total[0, 1 : half + 1]
-    return np.concatenate((below, [total[0, 0] + total[1, 0]], above)), missing
+    lowest = ((1023 - _OCTAVES) << bits) - 1  # all up to it is zero
+    if len(values) <= _FEW:
+        there = log_buckets(values, bits)
+        negative, size, times = there >> (11 + bits), there & ((2048 << bits) - 1), np.ones(len(values), np.int64)
+    else:
+        total = np.zeros((2, (2048 << bits) - lowest), dtype=np.int64)  # by sign and size
+        for start in range(0, len(values), _CHUNK):  # stays in the processor's cache
+            _tally(total, log_buckets(values[start : start + _CHUNK], bits), 11 + bits, lowest)
+        negative, size = np.nonzero(total)
+        times = total[negative, size]
+        size += lowest
+    finite = size < 2047 << bits
+    missing = int(times[~finite].sum())
+    place = np.clip(size - lowest, 0, half)  # beyond the largest: the outermost bucket
+    signed = np.where(negative, -place, place)[finite]
+    if not len(signed):
+        return {"first": 0, "counts": np.zeros(0, np.int64)}, missing
+    first = int(signed.min())
+    counts = np.bincount(signed - first, weights=times[finite])  # exact: below 2**53
+    return {"first": first, "counts": counts.astype(np.int64)}, missing
 
 
 def _tally(total: np.ndarray, there: np.ndarray, sign: int, lowest: int) -> None:
@@ -121,14 +133,6 @@ def _tally(total: np.ndarray, there: np.ndarray, sign: int, lowest: int) -> None
     place = slice(least - lowest, most - lowest + 1)
     total[0, place] += part[:width]
     total[1, place] += part[width:]
-
-
-def _trimmed(counts: np.ndarray) -> dict[str, Any]:
-    """Without the empty buckets at both ends: equal counts are equal bytes."""
-    full = np.flatnonzero(counts)
-    if not len(full):
-        return {"first": 0, "counts": np.zeros(0, np.int64)}
-    return {"first": int(full[0]) - len(counts) // 2, "counts": counts[full[0] : full[-1] + 1].copy()}
 
 
 def _aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
