@@ -22,38 +22,15 @@ from typing import Any
 from luthier.errors import LuthierError, UsageError
 from luthier.options import ServeOptions
 from luthier.tasks.base import Adapter, Task
+from luthier.tickets import Answer, Busy, Late, NotReady, Ticket
 from luthier.types import Record, Version, utc_now
 
 __all__ = ["Answer", "Busy", "Late", "NotReady", "Server", "Status", "Ticket"]
 
 log = logging.getLogger("luthier.serve")
 _LONGEST_BACKOFF = 30.0  # seconds between attempts to load a version that will not load
+_RUN, _STRETCH = 8, 1.25  # texts before a run may end, and how much longer than its first the next must be
 _KEPT = 8  # recent records a new version is warmed up with
-
-
-class Busy(LuthierError):
-    """The queue is full; try again in a moment."""
-
-
-class NotReady(LuthierError):
-    """No champion is loaded yet, or the server is shutting down."""
-
-
-class Late(LuthierError):
-    """The model did not answer within the request's time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answered record: `record` with `output` and `model` filled in, the version's number, whether it is durable.
-
-    `error` is set instead when the model could not answer this record.
-    """
-
-    record: Record
-    version: int
-    recorded: bool = False
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,54 +45,6 @@ class Status:
     error: str
     answered: Mapping[int, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-
-
-class Ticket:
-    """One request on its way: settles when each of its records is answered and committed."""
-
-    def __init__(self, records: Sequence[Record], deadline: float, version: int | None) -> None:
-        self.future: Future[list[Answer]] = Future()
-        self.records = records
-        self.deadline = deadline  # time.monotonic()
-        self.version = version  # the only version that may answer, or None
-        self._answers: list[Answer | None] = [None] * len(records)
-        self._open = set(range(len(records)))
-        self._lock = threading.Lock()
-        if not records:
-            self.future.set_result([])
-
-    def answered(self, index: int, answer: Answer) -> None:
-        """The model is done with this record; its commit is still open."""
-        with self._lock:
-            self._answers[index] = answer
-
-    def settle(self, index: int, answer: Answer) -> None:
-        """Nothing more happens to this record; a second call changes nothing."""
-        with self._lock:
-            if index not in self._open:
-                return
-            self._answers[index] = answer
-            self._open.discard(index)
-            if not self._open and not self.future.done():
-                self.future.set_result([made for made in self._answers if made is not None])
-
-    def give_up(self) -> list[Answer]:
-        """What is there when time is up: complete answers whose commit hangs come back as not recorded.
-
-        Raises Late when the model has not answered all records.
-        """
-        with self._lock:
-            if not self.future.done():
-                made = [answer for answer in self._answers if answer is not None]
-                late = len(self._answers) - len(made)
-                if late:
-                    problem = Late(
-                        f"{late} of {len(self._answers)} records were not answered in time; send fewer or retry"
-                    )
-                    self.future.set_exception(problem)
-                else:
-                    self.future.set_result(made)
-        return self.future.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +175,19 @@ class Server:
                     item.ticket.settle(item.index, Answer(item.record, 0, error=f"the server failed: {error}"))
 
     def _take(self) -> list[_Item]:
-        """The next batch, at most `max_batch` records gathered for `max_wait_ms`; empty when closing and drained."""
+        """The next batch, at most `max_batch` records; empty when closing and drained.
+
+        It is gathered for as long as requests follow each other within `max_wait_ms`, five times that at most.
+        """
         size = self.options.max_batch
         with self._arrived:
             while not self._queue and not self._closing:
                 self._arrived.wait()
-            end = time.monotonic() + self.options.max_wait_ms / 1000
+            pause = self.options.max_wait_ms / 1000
+            end = time.monotonic() + 5 * pause
             while len(self._queue) < size and not self._closing and (left := end - time.monotonic()) > 0:
-                self._arrived.wait(left)
+                if not self._arrived.wait(min(pause, left)):
+                    break
             return [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
 
     def _answer_batch(self, batch: Sequence[_Item]) -> None:
@@ -277,14 +211,11 @@ class Server:
             self._settle(item, version, output)
 
     def _outputs(self, adapter: Adapter, records: Sequence[Record]) -> list[dict[str, Any] | str]:
-        """One output a record; where the model fails on the batch each record is tried alone, and errors are text."""
-        try:
-            return list(_checked(adapter, records))
-        except Exception as error:
-            if len(records) == 1:
-                log.warning("the model failed on record %s: %s", records[0].id, error)
-                return [f"the model failed on this record: {type(error).__name__}: {error}"]
-            return [self._outputs(adapter, [record])[0] for record in records]
+        """One output a record, in their order; where the model fails it is an error text instead."""
+        outputs: dict[int, dict[str, Any] | str] = {}
+        for rows in _alike(records):
+            outputs.update(zip(rows, _tried(adapter, [records[row] for row in rows]), strict=True))
+        return [outputs[row] for row in range(len(records))]
 
     def _settle(self, item: _Item, version: Version, output: dict[str, Any] | str) -> None:
         if isinstance(output, str):
@@ -368,6 +299,34 @@ class Server:
         except LuthierError:
             return ()
         return (record,)
+
+
+def _alike(records: Sequence[Record]) -> list[list[int]]:
+    """Rows in runs of texts of like length, the shortest first; what is no text stays together.
+
+    A batch is padded to its longest text: with 32 sentences at once MiniLM gave 1.46 times as many answers a CPU
+    second in such runs (16 at once: 1.2 times).
+    """
+    texts = [record.input for record in records if isinstance(record.input, str)]
+    if len(texts) < len(records):
+        return [list(range(len(records)))]
+    runs: list[list[int]] = [[]]
+    for row in sorted(range(len(texts)), key=lambda row: len(texts[row])):
+        if len(runs[-1]) >= _RUN and len(texts[row]) > _STRETCH * len(texts[runs[-1][0]]):
+            runs.append([])
+        runs[-1].append(row)
+    return runs
+
+
+def _tried(adapter: Adapter, records: Sequence[Record]) -> list[dict[str, Any] | str]:
+    """What `_checked` gives; when the model fails on several each is tried alone, and the error of one is text."""
+    try:
+        return list(_checked(adapter, records))
+    except Exception as error:
+        if len(records) > 1:
+            return [_tried(adapter, [record])[0] for record in records]
+        log.warning("the model failed on record %s: %s", records[0].id, error)
+        return [f"the model failed on this record: {type(error).__name__}: {error}"]
 
 
 def _checked(adapter: Adapter, records: Sequence[Record]) -> list[dict[str, Any]]:
