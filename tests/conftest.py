@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+import luthier
 from luthier.demo import assets
 from luthier.types import Record
 
@@ -54,4 +56,32 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tweets: list[Record]) -
         max_position_embeddings=128,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
+    return folder
+
+
+MOOD = """\
+name: mood
+model: {model}
+labels: [negative, positive]
+data: {{train: [tweets.jsonl], columns: {{input: text, target: label}}, split: {{train: 0.4, validation: 0.1, test: 0.5}}}}
+require: {{accuracy: 0.5}}
+fit: {{recipe: full, epochs: 4, learning_rate: 0.003, max_length: 48}}
+gate: {{margin: 0.05, max_flips: 0.2}}
+monitor: {{tolerance: 0.03}}
+update: {{mode: auto, min_labels: 150, holdout: 0.4, epochs: 4, cooldown_hours: 1}}
+"""
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tweets: list[Record]) -> Path:
+    """A project with a champion, trained once; tests work on copies."""
+    folder = tmp_path_factory.mktemp("built")
+    rows = [{"text": one.input, "label": one.target} for one in tweets[:1500]]
+    (folder / "tweets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "luthier.yaml").write_text(MOOD.format(model=json.dumps(str(tiny_model))))
+    project = luthier.open(folder)
+    fitted = project.fit()
+    assert fitted.run.met, fitted.run.why
+    project.promote(fitted.version.number)
+    project.close()
     return folder

@@ -447,7 +447,7 @@ def demo(
     from luthier.demo import run
 
     outcome = run.run(
-        folder, quick=quick, say=lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+        folder, plan=run.QUICK if quick else run.FULL, say=lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
     )
     if as_json:
         _emit({"claims": outcome.claims, "report": str(outcome.report)})

@@ -222,7 +222,7 @@ class Project(Workshop):
         open_ = [
             one
             for one in newest
-            if one.id not in labelled and one.model == champion.name and _embedding(one) is not None
+            if one.id not in labelled and one.model == champion.name and _has_embedding(one)
         ]
         if not open_:
             return
@@ -250,7 +250,7 @@ class Project(Workshop):
             )
         mixed = update.mix(fresh, self._old(prepared.split, champion), self.config.update)
         run = self._train(champion, mixed, progress)
-        fitted = self._judge(champion, run, mixed, prepared)
+        fitted = self._made_by(run) or self._judge(champion, run, mixed, prepared)
         self._conclude(fitted, champion, because, watch)
         return fitted
 

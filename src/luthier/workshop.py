@@ -16,7 +16,7 @@ from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageErro
 from luthier.names import every, get
 from luthier.rows import plain
 from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
-from luthier.stages.registry import Promotion, Registry, plain_finding
+from luthier.stages.registry import Promotion, Registry, finding_of, plain_finding
 from luthier.stores.base import Row
 from luthier.stores.sqlite import SqliteStore
 from luthier.tasks.base import answered
@@ -134,6 +134,8 @@ class Workshop:
             task, source, prepared.split, require=self.config.require, options=self.config.fit,
             work=self._work(run_id), progress=progress,
         )  # fmt: skip
+        if finished := self._made_by(run):
+            return finished
         adapter = task.adapter(run.folder)
         held = evaluate.evaluate(task, adapter, prepared.split.test, confidence=self._confidence())
         champion = self.registry.champion()
@@ -144,6 +146,15 @@ class Workshop:
         reference = with_tags(held.columns, prepared.split.test, self.config.monitor.slices)
         made = self._register(run, prepared, held.estimates, verdict, reference, parent=None)
         return Fitted(made, run, verdict)
+
+    def _made_by(self, run: Run) -> Fitted | None:
+        """What a run that was finished before had made: latencies differ from look to look, the version must not."""
+        made = next((one for one in self.versions() if one.about["run"] == run.id), None)
+        if made is None:
+            return None
+        said = made.about["gate"]
+        findings = tuple(finding_of(found) for found in said["findings"])
+        return Fitted(made, run, gate.Verdict(said["outcome"], findings, said["more_labels"], said["why"]))
 
     def _register(
         self, run: Run, prepared: Prepared, estimates: Mapping[str, Estimate], verdict: Any, reference: Columns,
@@ -169,6 +180,7 @@ class Workshop:
             "gate": {
                 "outcome": verdict.outcome,
                 "why": verdict.why,
+                "more_labels": verdict.more_labels,
                 "findings": [plain_finding(finding) for finding in verdict.findings],
             },
             **(extra or {}),

@@ -27,7 +27,7 @@ from luthier.errors import LuthierError, UsageError
 from luthier.progress import Bar
 from luthier.types import Estimate, Record, utc_now
 
-__all__ = ["Outcome", "Plan", "run"]
+__all__ = ["FULL", "QUICK", "Outcome", "Plan", "run"]
 
 Say = Callable[[str], None]
 
@@ -61,10 +61,9 @@ class Outcome:
     report: Path = Path()
 
 
-def run(folder: Path, *, quick: bool = False, say: Say = print) -> Outcome:
+def run(folder: Path, *, plan: Plan = FULL, say: Say = print) -> Outcome:
     """Run the whole loop in `folder` (made anew) and check what came of it."""
     begun = time.monotonic()
-    plan = QUICK if quick else FULL
     _fresh(folder)
     say("1  getting the model and the sentences")
     tweets, films = _sentences(plan, say)

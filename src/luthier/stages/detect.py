@@ -63,4 +63,5 @@ def change_point(losses: np.ndarray) -> int:
 def _log_likelihood(mean: np.ndarray) -> np.ndarray:
     """Bernoulli log-likelihood an observation at its own mean."""
     p = np.clip(mean, 1e-12, 1 - 1e-12)
-    return p * np.log(p) + (1 - p) * np.log1p(-p)
+    likelihood: np.ndarray = p * np.log(p) + (1 - p) * np.log1p(-p)
+    return likelihood

@@ -306,7 +306,8 @@ def _moment(value: Any) -> datetime:
         value = float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
     if not isinstance(value, datetime):
         value = datetime.fromtimestamp(float(value), UTC)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    moment: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return moment
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,9 +13,9 @@ from typing import Any, Protocol
 from luthier.errors import UsageError
 from luthier.rows import plain
 from luthier.stores.base import Row, Store
-from luthier.types import Finding, Version, utc_now
+from luthier.types import Finding, Promise, Version, utc_now
 
-__all__ = ["Promotion", "Registry", "plain_finding"]
+__all__ = ["Promotion", "Registry", "finding_of", "plain_finding"]
 
 
 class _Verifying(Protocol):
@@ -37,6 +38,15 @@ def plain_finding(finding: Finding) -> dict[str, Any]:
     """A finding as JSON-able data: NaN becomes None, times are ISO 8601."""
     found: dict[str, Any] = plain(asdict(finding) | {"at": finding.at.isoformat() if finding.at else None})
     return found
+
+
+def finding_of(found: Mapping[str, Any]) -> Finding:
+    """The finding that `plain_finding` was given."""
+    numbers = {name: math.nan if found[name] is None else found[name] for name in ("value", "limit", "evidence")}
+    level = found["promise"]["level"]
+    promise = Promise(found["promise"]["kind"], math.nan if level is None else level)
+    at = datetime.fromisoformat(found["at"]) if found["at"] else None
+    return Finding(**{**found, **numbers, "promise": promise, "at": at})
 
 
 class Registry:
