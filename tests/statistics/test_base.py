@@ -41,6 +41,7 @@ def test_sums_of_many_values_over_the_whole_range_are_exact() -> None:
 
 
 def test_equal_sums_are_equal_data() -> None:
+    assert tuple(exact_sum(np.array([0.25, 0.25]))) == (1, -1)
     assert tuple(add(exact_sum(np.array([0.1, 0.2])), exact_sum(np.array([-0.2])))) == tuple(exact_sum(np.array([0.1])))
     assert tuple(add(exact_sum(np.array([0.1])), exact_sum(np.array([-0.1])))) == (0, 0)
 
