@@ -217,6 +217,9 @@ async def answers(site: Site, records: Sequence[Record], version: int | None = N
     try:
         ticket = site.server.submit(records, version=version)
         waiting = asyncio.wrap_future(ticket.future)
+        waiting.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # looked at: asyncio need not log it
         await asyncio.wait([waiting], timeout=site.options.timeout_s)
         made = waiting.result() if waiting.done() else site.server.give_up(ticket)
     except (Busy, NotReady) as error:
