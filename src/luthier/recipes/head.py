@@ -46,7 +46,7 @@ _SOFT = 0.1  # keeps tanh of the pooled features nearly linear
 class Head:
     """The backbone stays as it is, in eval mode; `epochs` and `patience` count 20 and 5 passes over the features.
 
-    Four ridge penalties are tried, and the one with the lowest validation loss is kept.
+    Up to four ridge penalties are tried, the strongest first, until validation loss rises; the lowest is kept.
     """
 
     name = "head"
@@ -192,7 +192,11 @@ class _Linear:
             torch.tensor([place[record.target] for record in part], dtype=torch.long)
             for part in (split.train, split.validation)
         )
-        tried = [self._passes(share / len(self.y)) for share in (_RIDGE if len(self.y_validation) else _RIDGE[1:2])]
+        tried: list[tuple[float, Trained, Any, Any]] = []
+        for share in _RIDGE if len(self.y_validation) else _RIDGE[1:2]:
+            tried.append(self._passes(share / len(self.y)))
+            if len(tried) > 1 and tried[-1][0] > tried[-2][0]:
+                break  # the loss has one valley along the penalties
         _, trained, weight, bias = min(tried, key=lambda one: one[0])
         weight = weight / torch.from_numpy(scale)
         return trained, weight, bias - weight @ torch.from_numpy(center)
