@@ -29,9 +29,7 @@ def test_a_candidate_worse_by_the_margin_is_rarely_called_not_worse_at_any_look(
         factors = evidence.paired_factors(pair["loss"] - pair["champion_loss"], 0.01)
         path = np.exp(np.cumsum(np.log(factors), axis=1)).mean(axis=0)  # every single look
         wrong += bool((path >= 20).any())
-    print(
-        f"\nnot_worse.v1 at the margin, discordance {discordance}: {wrong / runs:.3f} (table .03-.05, promised .05)"
-    )
+    print(f"\nnot_worse.v1 at the margin, discordance {discordance}: {wrong / runs:.3f} (table .03-.05, promised .05)")
     assert wrong <= stats.binom.ppf(0.999, runs, 0.05)
 
 

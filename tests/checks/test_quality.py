@@ -44,3 +44,13 @@ def test_each_fault_is_seen_and_named(what: str) -> None:
     }
     assert any(part in finding.why for part in named[what].split("|"))
     assert finding.value == pytest.approx(1.0 if what == "no column" else 0.15, abs=0.05)
+
+
+def test_a_length_just_beyond_a_small_reference_is_expected_now_and_then() -> None:
+    """No reference row lies beyond its own range; a new one does with probability 2 / (n + 1)."""
+    rng = np.random.default_rng(3)
+    check, wrong = Quality(slack=0.0, arl=20_000), 0
+    for _ in range(60):
+        memory = check.start({"length": rng.random(40) + 1})
+        wrong += check.step(memory, {"length": rng.random(1500) + 1})[1].alarm
+    assert wrong <= 9
