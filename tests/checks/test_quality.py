@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from luthier.checks.quality import Quality
 
@@ -47,10 +48,8 @@ def test_each_fault_is_seen_and_named(what: str) -> None:
 
 
 def test_a_length_just_beyond_a_small_reference_is_expected_now_and_then() -> None:
-    """No reference row lies beyond its own range; a new one does with probability 2 / (n + 1)."""
-    rng = np.random.default_rng(3)
-    check, wrong = Quality(slack=0.0, arl=20_000), 0
-    for _ in range(60):
-        memory = check.start({"length": rng.random(40) + 1})
-        wrong += check.step(memory, {"length": rng.random(1500) + 1})[1].alarm
-    assert wrong <= 9
+    """No reference row lies beyond its own range; a new one does with probability Beta(2, n - 1), bounded as 1 of n."""
+    check = Quality(slack=0.0)
+    limits = check.start({"length": np.arange(1.0, 41)})["reference"]["limits"]
+    assert limits["range"] == pytest.approx(stats.beta.ppf(1 - check.delta / 3, 2, 39))
+    assert limits["empty"] == pytest.approx(stats.beta.ppf(1 - check.delta / 3, 1, 40))
