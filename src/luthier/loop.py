@@ -403,6 +403,7 @@ class Project(Workshop):
     def status(self) -> dict[str, Any]:
         """Where things stand, as plain data."""
         champion = self.champion()
+        self._kept = None  # the loop, in another process, may have read on
         counts = {kind: self.store.count(kind) for kind in ("answer", "label", "rejection", "request")}
         status: dict[str, Any] = {
             "project": self.config.name, "champion": champion.name if champion else None,

@@ -76,6 +76,7 @@ class Workshop:
     def check(self, progress: Progress | None = None) -> list[Any]:
         """Look at the data and the configuration before any training; the issues found, errors first."""
         train, test, rules = self._loaded(progress)
+        self._check_require(_labels_of(self.config, train.records))
         return list(examine.examine(train, test, rules, progress=_two(progress)))
 
     def _loaded(self, progress: Progress | None) -> tuple[Any, Any, Any]:
@@ -102,9 +103,17 @@ class Workshop:
         kept = examine.clean(train, test, rules).records
         held = examine.clean(test, None, rules).records if test is not None else None
         split = data.split(kept, self.config.data.split, test=held)
-        labels = self.config.labels or tuple(sorted({one.target for one in kept if one.target is not None}))
+        labels = _labels_of(self.config, kept)
+        self._check_require(labels)
         prints = {side: data.fingerprint(getattr(split, side)) for side in ("train", "validation", "test")}
         return Prepared(split, labels, issues, prints)
+
+    def _check_require(self, labels: Sequence[str]) -> None:
+        known = sorted({*self._task(labels).metrics, "latency_ms"})
+        if unknown := [name for name in self.config.require if name not in known]:
+            raise ConfigError(
+                f"{self.path}: require.{unknown[0]}: {self.config.task} has no such metric; known are {', '.join(known)}"
+            )
 
     def _task(self, labels: Sequence[str]) -> Any:
         return get("task", self.config.task)(labels=tuple(labels))
@@ -382,6 +391,11 @@ class Workshop:
 
     def _confidence(self) -> float:
         return max((rule.confidence for rule in self.config.require.values()), default=0.95)
+
+
+def _labels_of(config: Config, records: Sequence[Record]) -> tuple[str, ...]:
+    """The labels that luthier.yaml lists, else those of the data, sorted."""
+    return config.labels or tuple(sorted({one.target for one in records if one.target is not None}))
 
 
 def with_tags(columns: Columns, records: Sequence[Record], tags: Sequence[str]) -> dict[str, Any]:

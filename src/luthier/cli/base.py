@@ -1,0 +1,160 @@
+"""What the verbs share: the application, its common options, and how results are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luthier.errors import UsageError
+
+if TYPE_CHECKING:
+    from luthier.loop import Project
+
+__all__ = [
+    "HERE",
+    "File",
+    "Json",
+    "Number",
+    "app",
+    "bar_for",
+    "emit",
+    "number",
+    "opened",
+    "plain",
+    "show",
+    "stopping",
+    "tell",
+    "tell_verdict",
+    "tell_watched",
+]
+
+app = typer.Typer(
+    name="luthier",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fine-tunes pretrained models until they meet written requirements, proves it, serves them, watches them in "
+    "production, and repairs them safely, with evidence for every step.\n\n"
+    "Start with `luthier demo`, or on your own data: `luthier init data.csv`, `luthier check`, `luthier fit`, "
+    "`luthier promote`, `luthier serve`, `luthier loop`.\n\n"
+    "Exit codes: 0 fine, 1 requirement or gate not met, 2 usage or configuration, 3 environment.",
+)
+File = Annotated[Path, typer.Option("--file", "-f", help="The project's luthier.yaml, or the folder that holds it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Number = Annotated[str | None, typer.Option("--version", "-v", help="A version, such as v2. Default: the champion.")]
+HERE = Path("luthier.yaml")
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Project]:
+    import luthier
+
+    project = luthier.open(file)
+    try:
+        yield project
+    finally:
+        project.close()
+
+
+def bar_for(as_json: bool) -> Any:
+    from luthier.progress import Bar
+
+    return Bar(quiet=as_json)
+
+
+@contextmanager
+def stopping() -> Iterator[Any]:
+    """`stop(seconds)` waits and tells whether SIGINT or SIGTERM came; a second signal ends at once."""
+    import threading
+
+    asked = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda seconds: asked.wait(seconds)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def number(version: str | None) -> int | None:
+    if version is None:
+        return None
+    if not version.removeprefix("v").isdigit():
+        raise UsageError(f"{version!r} is not a version: give one such as v2; `luthier versions` lists them")
+    return int(version.removeprefix("v"))
+
+
+def tell_watched(watched: Any, as_json: bool, brief: bool = False) -> None:
+    if as_json:
+        emit(watched, one_line=brief)
+    elif not brief:
+        from luthier import terminal
+
+        print(f"{watched.answers} new answers, {watched.labels} new labels")
+        if watched.findings:
+            show(terminal.findings_table([plain(finding) for finding in watched.findings]))
+        print(f"decision: {watched.decision.action}: {watched.decision.why}")
+    elif watched.answers or watched.labels or watched.decision.action != "none":
+        loud = ", ".join(sorted({finding.check for finding in watched.page.loud})) or "quiet"
+        print(
+            f"{watched.decision.at:%Y-%m-%d %H:%M}  +{watched.answers} answers +{watched.labels} labels  {loud}  "
+            f"{watched.decision.action}: {watched.decision.why}",
+            flush=True,
+        )
+
+
+def tell_verdict(name: str, verdict: Any) -> None:
+    from luthier import terminal
+
+    show(terminal.findings_table([plain(finding) for finding in verdict.findings]))
+    print(f"{name}: gate {verdict.outcome}: {verdict.why}")
+
+
+def tell(as_json: bool, value: Any, text: str) -> None:
+    if as_json:
+        emit(value)
+    else:
+        print(text)
+
+
+def show(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def emit(value: Any, *, one_line: bool = False) -> None:
+    print(json.dumps(plain(value), indent=None if one_line else 2, ensure_ascii=False), flush=True)
+
+
+def plain(value: Any) -> Any:
+    """JSON as everybody reads it: NaN and infinities become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return plain(value.item()) if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
