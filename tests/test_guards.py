@@ -22,7 +22,7 @@ LAYERS = [
      "tickets"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "loop"},
+    {"workshop", "watching", "loop"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -33,7 +33,14 @@ WITHIN = {
     ("folders", "stores"),
     ("segments", "stores"),
 }
-WITHIN |= {("checkpoints", "training"), ("hardware", "textmodel"), ("evidence", "classification"), ("workshop", "loop")}
+WITHIN |= {
+    ("checkpoints", "training"),
+    ("hardware", "textmodel"),
+    ("evidence", "classification"),
+    ("workshop", "loop"),
+    ("workshop", "watching"),
+    ("watching", "loop"),
+}
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""

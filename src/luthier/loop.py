@@ -13,31 +13,29 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from luthier import codec
 from luthier.errors import StoreError, TrainingError, UsageError
 from luthier.stages import chronicle, data, detect, evaluate, fit, gate, record, report, update, version
 from luthier.stages.decide import Situation, decide
-from luthier.stages.monitor import Monitor
 from luthier.stages.registry import plain_finding
 from luthier.stages.update import Mix
 from luthier.stores.base import Row
 from luthier.tasks.base import answered
-from luthier.types import Decision, Finding, Record, Split, Version, utc_now
+from luthier.types import Decision, Finding, Record, Run, Split, Version, utc_now
+from luthier.watching import Watch
 from luthier.workshop import Fitted, Prepared, Progress, Workshop, digest, with_tags
 
 __all__ = ["Project", "Watched", "open"]
 
-_CHUNK = 5_000  # rows folded in one transaction
-_RECENT = 20_000  # labelled answers of the champion among which the change is looked for
+_MORE = 25  # labels after which a waiting candidate is judged again
 _HOT = timedelta(hours=1)  # rows younger than this stay in the database, older ones are sealed into segments
-_UNLABELLED = 2_000  # recent answers that show a new version what inputs look like now
+_UNLABELLED = 500  # recent answers that show a new version what inputs look like now
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,44 +49,13 @@ class Watched:
     decision: Decision
 
 
-@dataclass(slots=True)
-class _Watch:
-    """The champion's monitor and how far it has read, saved together."""
-
-    champion: Version
-    monitor: Monitor
-    answers: int = 0
-    labels: int = 0
-    ids: list[str] = field(default_factory=list)
-    losses: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-    def save(self) -> bytes:
-        state = {"answers": self.answers, "labels": self.labels, "ids": self.ids, "losses": self.losses}
-        return codec.pack(state | {"monitor": np.frombuffer(self.monitor.save(), np.uint8)})
-
-    def load(self, saved: bytes) -> None:
-        state = codec.unpack(saved)
-        self.monitor.restore(state["monitor"].tobytes())
-        self.answers, self.labels, self.ids, self.losses = (
-            state[key] for key in ("answers", "labels", "ids", "losses")
-        )
-
-    def since_change(self) -> list[str]:
-        """Ids of the labelled answers after the most likely moment of the change, in label order."""
-        return self.ids[detect.change_point(self.losses) :]
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """What one fold took: the champion's records, the findings after them, and records whose label was corrected."""
-
-    records: Sequence[Record] = ()
-    findings: Sequence[Finding] = ()
-    corrected: Sequence[Record] = ()
-
-
 class Project(Workshop):
     """A luthier.yaml with its data and its store; the methods are the verbs of the command line."""
+
+    def __init__(self, path: str | Path = "luthier.yaml") -> None:
+        super().__init__(path)
+        self._kept: Watch | None = None
+        self._judged: dict[int, int] = {}  # labels that each waiting candidate was last judged by
 
     # watch ------------------------------------------------------------------------------------------------------------
 
@@ -96,101 +63,29 @@ class Project(Workshop):
         """Fold everything new into the champion's monitor, write findings, and say what to do about them."""
         watch = self._watch(self._chosen(None))
         try:
-            answers = self._take(watch, "answer", progress)
-            labels = self._take(watch, "label", progress)
+            answers, labels = watch.read("answer", progress), watch.read("label", progress)
         except BaseException:
             self._kept = None  # what is in memory may be ahead of what was committed
             raise
         findings = watch.monitor.findings()
         paged = detect.page(findings)
         decision = decide(self._situation(watch, findings, paged), self.config.update)
-        self._note(decision, watch.champion)
+        if decision.action == "retrain" and (waiting := self._waiting(watch.champion)):
+            decision = replace(
+                decision, action="label", why=f"candidate {waiting.name} waits for labels to be judged by"
+            )
+        else:
+            self._note(decision, watch.champion)
         return Watched(answers, labels, findings, paged, decision)
 
-    _kept: _Watch | None = None
-
-    def _watch(self, champion: Version) -> _Watch:
+    def _watch(self, champion: Version) -> Watch:
         """The champion's watch, from memory or from where it was saved."""
         if self._kept is None or self._kept.champion.number != champion.number:
-            reference = version.read_reference(self.registry.folder(champion, verify=False))
-            monitor = Monitor(reference, options=self.config.monitor, subject=f"{self.config.name} {champion.name}")
-            self._kept = _Watch(champion, monitor)
-            if saved := self.store.recall(f"watch/{champion.name}"):
-                self._kept.load(saved)
+            folder = self.registry.folder(champion, verify=False)
+            self._kept = Watch(self.store, champion, folder, self._task_of(champion), self.config)
         return self._kept
 
-    def _take(self, watch: _Watch, when: str, progress: Progress | None) -> int:
-        """Chunk by chunk; cursor, states and findings commit together, so a crash neither drops nor doubles a row."""
-        newest, taken = max(self.store.last(when), self.store.last("join")), 0
-        corrected: list[Record] = []
-        while chunk := self._chunk(watch, when):
-            with self.store.transaction():
-                self._keep(watch, when, chunk)
-            taken += len(chunk.records)
-            corrected.extend(chunk.corrected)
-            if progress:
-                cursor = watch.answers if when == "answer" else watch.labels
-                progress(f"reading {when}s", min(cursor / max(newest, 1), 1.0), {"rows": taken})
-        if corrected:
-            self._rebuild(watch, corrected)
-        return taken
-
-    def _chunk(self, watch: _Watch, when: str) -> _Chunk | None:
-        """Fold the next rows into the monitor; None when there are none."""
-        before = watch.answers, watch.labels
-        records, corrected = self._next(watch, when)
-        if (watch.answers, watch.labels) == before:
-            return None
-        mine = [one for one in records if one.model == watch.champion.name]
-        if not mine:
-            return _Chunk(corrected=corrected)
-        columns = self._columns(watch, mine)
-        findings = watch.monitor.observe(when, columns, at=[one.at for one in mine])
-        if when == "label":
-            watch.ids = [*watch.ids, *(one.id for one in mine)][-_RECENT:]
-            watch.losses = np.concatenate([watch.losses, columns["loss"]])[-_RECENT:]
-        return _Chunk(mine, findings, corrected)
-
-    def _columns(self, watch: _Watch, records: Sequence[Record]) -> dict[str, Any]:
-        return with_tags(self._task_of(watch.champion).columns(records), records, self.config.monitor.slices)
-
-    def _next(self, watch: _Watch, when: str) -> tuple[list[Record], list[Record]]:
-        """Newly answered or newly labelled records, and those whose label was corrected; moves the cursor."""
-        if when == "answer":
-            rows = list(self.store.scan("answer", since=watch.answers, limit=_CHUNK))
-            watch.answers = rows[-1].seq if rows else watch.answers
-            return [record.from_row(row) for row in rows], []
-        joined = record.joined(self.store, watch.labels, limit=_CHUNK)
-        watch.labels = joined.cursor
-        return list(joined.records), [one for one in joined.corrected if one.model == watch.champion.name]
-
-    def _keep(self, watch: _Watch, when: str, chunk: _Chunk) -> None:
-        rows = [self._finding_row(watch, when, one) for one in chunk.findings]
-        self.store.append("finding", rows)
-        self.store.remember(f"watch/{watch.champion.name}", watch.save())
-
-    def _rebuild(self, watch: _Watch, corrected: Sequence[Record]) -> None:
-        """A corrected label rebuilds its bucket from the records. The evidence of the checks stays as it was: what was
-        believed when they spoke is part of their promise. The write lock keeps new labels out meanwhile."""
-        with self.store.transaction():
-            while chunk := self._chunk(watch, "label"):
-                self._keep(watch, "label", chunk)
-            for start, end in watch.monitor.spans([one.at for one in corrected]):
-                ids = [row.id for row in self.store.scan("answer", start=start, end=end)]
-                final = [one for one in record.labelled(self.store, ids) if one.model == watch.champion.name]
-                watch.monitor.rebuild("label", self._columns(watch, final), at=[one.at for one in final])
-            losses = dict(zip(watch.ids, watch.losses, strict=True))
-            fixed = self._columns(watch, corrected)["loss"]
-            losses |= {one.id: loss for one, loss in zip(corrected, fixed, strict=True) if one.id in losses}
-            watch.losses = np.array([losses[name] for name in watch.ids])
-            self._keep(watch, "label", _Chunk())
-
-    def _finding_row(self, watch: _Watch, when: str, finding: Finding) -> Row:
-        cursor = watch.answers if when == "answer" else watch.labels
-        name = f"{watch.champion.name}/{finding.check}/{finding.slice}/{cursor}"
-        return Row(name, finding.at or utc_now(), plain_finding(finding))
-
-    def _situation(self, watch: _Watch, findings: Sequence[Finding], paged: detect.Page) -> Situation:
+    def _situation(self, watch: Watch, findings: Sequence[Finding], paged: detect.Page) -> Situation:
         now = max((finding.at for finding in findings if finding.at), default=utc_now())
         updates = [row.at for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")]
         month = sum(moment > now - timedelta(days=30) for moment in updates)
@@ -198,12 +93,10 @@ class Project(Workshop):
         return Situation(findings, paged.loud, labels, now, updates[-1] if updates else None, month)
 
     def _note(self, decision: Decision, champion: Version) -> None:
-        """A decision row whenever what to do, or because of which checks, changes; silence repeats nothing."""
+        """A decision row whenever what to do, or the kind of reason, changes; silence repeats nothing."""
         checks = sorted({finding.check for finding in decision.because})
         last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
-        same = last and (last.body["action"], last.body["checks"], last.body["model"]) == (
-            decision.action, checks, champion.name,
-        )  # fmt: skip
+        same = last and _kind(last.body) == _kind({"action": decision.action, "checks": checks, "model": champion.name})
         if same or (decision.action == "none" and (last is None or last.body["model"] != champion.name)):
             return
         body = {
@@ -219,11 +112,7 @@ class Project(Workshop):
         """Which of the newest unlabelled answers to label first: those that cover them best."""
         newest = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
         labelled = self.store.known("label", [one.id for one in newest])
-        open_ = [
-            one
-            for one in newest
-            if one.id not in labelled and one.model == champion.name and _has_embedding(one)
-        ]
+        open_ = [one for one in newest if one.id not in labelled and one.model == champion.name and _has_embedding(one)]
         if not open_:
             return
         chosen = update.by_coverage(np.stack([one.output["embedding"] for one in open_]), self.config.update.min_labels)
@@ -250,8 +139,8 @@ class Project(Workshop):
             )
         mixed = update.mix(fresh, self._old(prepared.split, champion), self.config.update)
         run = self._train(champion, mixed, progress)
-        fitted = self._made_by(run) or self._judge(champion, run, mixed, prepared)
-        self._conclude(fitted, champion, because, watch)
+        fitted = self._made_by(run) or self._judge(watch, run, mixed, prepared)
+        self._conclude(fitted.version, fitted.verdict, because, watch)
         return fitted
 
     def _old(self, split: Split, champion: Version) -> Split:
@@ -277,64 +166,109 @@ class Project(Workshop):
             self._task_of(champion), str(folder), mixed.split, require={}, options=options, work=work, progress=progress
         )
 
-    def _judge(self, champion: Version, run: Any, mixed: Mix, prepared: Prepared) -> Fitted:
-        """Paired on the same records: what the champion was good at, and the new answers nobody trained on."""
-        task = self._task_of(champion)
+    def _judge(self, watch: Watch, run: Run, mixed: Mix, prepared: Prepared) -> Fitted:
+        """Paired on the same records: what the champion was good at, and the new answers nobody trained on, those
+        labelled during the training included."""
+        champion, task = watch.champion, self._task_of(watch.champion)
         retained = self._old(prepared.split, champion).test
         new, old = task.adapter(run.folder), task.adapter(self.registry.folder(champion))
         ours = evaluate.evaluate(task, new, retained, confidence=self._confidence())
         theirs = task.columns(answered(old, retained))
-        fresh = [task.columns(answered(adapter, mixed.holdout)) for adapter in (new, old)]
+        watch.read("label")
+        learned = [one.id for one in mixed.fresh]
+        since = min((one.id for one in (*mixed.fresh, *mixed.holdout)), key=watch.ids.index)
+        held = self._unseen(watch, learned, since)
+        fresh = task.columns(answered(new, held)), task.columns(held)
         verdict = gate.gate(
             ours.columns, theirs, require=self.config.require, options=self.config.gate, estimates=ours.estimates,
-            labels=task.labels, fresh=(fresh[0], fresh[1]),
+            labels=task.labels, fresh=fresh,
         )  # fmt: skip
-        about = {
-            "fresh": [one.id for one in mixed.fresh],
-            "holdout": [one.id for one in mixed.holdout],
+        about: dict[str, Any] = {
+            "fresh": learned,
+            "holdout": [one.id for one in held],
+            "since": since,
             "replayed": len(mixed.replayed),
             "retained": {name: asdict(value) for name, value in ours.estimates.items()},
             "before": {name: asdict(value) for name, value in task.estimates(fresh[1]).items()},
         }
         estimates = dict(task.estimates(fresh[0])) | {"latency_ms": ours.estimates["latency_ms"]}
-        reference = self._reference(champion, new, mixed, fresh[0])
+        reference = self._reference(champion, new, {*learned, *about["holdout"]}, held, fresh[0])
         made = self._register(run, prepared, estimates, verdict, reference, parent=champion, extra={"update": about})
         return Fitted(made, run, verdict)
 
-    def _conclude(self, fitted: Fitted, champion: Version, because: Sequence[Finding], watch: _Watch) -> None:
-        """The promotion and the decision that says why commit together."""
-        passed = fitted.verdict.outcome == "pass"
+    def _unseen(self, watch: Watch, learned: Sequence[str], since: str) -> list[Record]:
+        """The champion's labelled answers since the change that the candidate did not learn from, in label order."""
+        ids = watch.ids[watch.ids.index(since) :] if since in watch.ids else watch.ids
+        trained = set(learned)
+        return record.labelled(self.store, [name for name in ids if name not in trained])
+
+    def _conclude(self, made: Version, verdict: gate.Verdict, because: Sequence[Finding], watch: Watch) -> None:
+        """The promotion and the decision that says why commit together. A candidate that only lacks labels waits."""
+        passed = verdict.outcome == "pass"
+        action = "promote" if passed else "label" if _only_lacks_labels(verdict) else "reject"
         moment = max((finding.at for finding in watch.monitor.findings() if finding.at), default=utc_now())
         body = {
-            "action": "promote" if passed else "reject", "why": fitted.verdict.why, "model": fitted.version.name,
-            "checks": sorted({finding.check for finding in fitted.verdict.findings}),
-            "because": [plain_finding(finding) for finding in (*because, *fitted.verdict.findings)],
+            "action": action, "why": verdict.why, "model": made.name,
+            "checks": sorted({finding.check for finding in verdict.findings}),
+            "because": [plain_finding(finding) for finding in (*because, *verdict.findings)],
         }  # fmt: skip
-        self.registry.folder(fitted.version)
-        name = f"{fitted.version.name}/gate/{self.store.last('decision')}"
+        self.registry.folder(made)
+        name = f"{made.name}/gate/{self.store.last('decision')}"
         with self.store.transaction():
             self.store.append("decision", [Row(name, moment, body)])
             if passed:
-                self.registry.promote(fitted.version.number, why=fitted.verdict.why, because=fitted.verdict.findings)
+                self.registry.promote(made.number, why=verdict.why, because=verdict.findings)
 
-    def _reference(self, champion: Version, adapter: Any, mixed: Mix, held: Mapping[str, Any]) -> dict[str, Any]:
+    def _waiting(self, champion: Version) -> Version | None:
+        """The newest candidate of the champion whose gate lacks nothing but labels."""
+        settled = {
+            row.body["model"] for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")
+        }
+        candidates = [made for made in self.versions() if made.parent == champion.number and made.name not in settled]
+        return next((made for made in reversed(candidates) if _only_lacks_labels(self._verdict_of(made))), None)
+
+    def _settle(self, candidate: Version, watch: Watch) -> None:
+        """Judge a waiting candidate again once more labels came. The gate's evidence may be looked at after every label."""
+        about = candidate.about["update"]
+        held = self._unseen(watch, about["fresh"], about["since"])
+        if len(held) < self._judged.get(candidate.number, len(about["holdout"])) + _MORE:
+            return
+        self._judged[candidate.number] = len(held)
+        task = self._task_of(candidate)
+        new = task.adapter(self.registry.folder(candidate))
+        again = gate.gate(
+            {}, require={}, options=self.config.gate, fresh=(task.columns(answered(new, held)), task.columns(held))
+        )
+        earlier = [finding for finding in self._verdict_of(candidate).findings if finding.slice != "fresh"]
+        verdict = replace(again, findings=(*earlier, *again.findings))
+        if verdict.outcome != "inconclusive":
+            self._conclude(candidate, verdict, (), watch)
+        elif len(held) >= self.config.update.max_labels:
+            self._conclude(
+                candidate,
+                replace(verdict, outcome="fail", why=f"{len(held)} labels told nothing: {verdict.why}"),
+                (),
+                watch,
+            )
+
+    def _reference(
+        self, champion: Version, adapter: Any, known: set[str], held: Sequence[Record], columns: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """What the new version's good days look like: the held-out labels since the change, and recent unlabelled
         answers that nobody trained on, answered anew."""
         task = self._task_of(champion)
         tags = self.config.monitor.slices
-        columns = with_tags(held, mixed.holdout, tags)
-        trained = {one.id for one in (*mixed.fresh, *mixed.holdout)}
-        recent = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
-        since = min((one.at for one in (*mixed.fresh, *mixed.holdout)), default=utc_now())
+        columns = with_tags(columns, held, tags)
+        since = min((one.at for one in held), default=utc_now())
+        recent = (record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED))
         plain = [
             replace(one, output=None, target=None)
             for one in recent
-            if one.id not in trained and one.at >= since and one.input
+            if one.id not in known and one.at >= since and one.input
         ]
         if not plain:
             return columns
-        answered = [replace(one, output=said) for one, said in zip(plain, adapter.answer(plain), strict=True)]
-        more = with_tags(task.columns(answered), answered, tags)
+        more = with_tags(task.columns(answered(adapter, plain)), plain, tags)
         return {name: np.concatenate([columns[name], more[name]]) for name in columns if name in more}
 
     # loop -------------------------------------------------------------------------------------------------------------
@@ -355,8 +289,7 @@ class Project(Workshop):
                 try:
                     watched = self.watch()
                     say(watched)
-                    if watched.decision.action == "retrain":
-                        self._repair(watched, progress)
+                    self._act(watched, progress)
                     for kind in ("answer", "label"):
                         self.store.seal(kind, utc_now() - _HOT)
                     failures = 0
@@ -364,16 +297,16 @@ class Project(Workshop):
                     failures += 1
                     if failures >= 10:
                         raise
-                    say(
-                        Watched(
-                            0,
-                            0,
-                            (),
-                            detect.Page(),
-                            Decision("none", (), f"the store did not answer: {error}", utc_now()),
-                        )
-                    )
+                    said = Decision("none", (), f"the store did not answer: {error}", utc_now())
+                    say(Watched(0, 0, (), detect.Page(), said))
                 _pause(interval * 2 ** min(failures, 6), stop)
+
+    def _act(self, watched: Watched, progress: Progress | None) -> None:
+        champion = self._chosen(None)
+        if waiting := self._waiting(champion):
+            self._settle(waiting, self._watch(champion))
+        elif watched.decision.action == "retrain":
+            self._repair(watched, progress)
 
     def _repair(self, watched: Watched, progress: Progress | None) -> None:
         champion = self._chosen(None)
@@ -403,7 +336,6 @@ class Project(Workshop):
     def status(self) -> dict[str, Any]:
         """Where things stand, as plain data."""
         champion = self.champion()
-        self._kept = None  # the loop, in another process, may have read on
         counts = {kind: self.store.count(kind) for kind in ("answer", "label", "rejection", "request")}
         status: dict[str, Any] = {
             "project": self.config.name, "champion": champion.name if champion else None,
@@ -411,9 +343,8 @@ class Project(Workshop):
             "broken": self.store.audit(),
         }  # fmt: skip
         if champion:
-            watch = self._watch(champion)
-            status["findings"] = [plain_finding(finding) for finding in watch.monitor.findings()]
             status["unread"] = self.unread()
+            status["findings"] = [plain_finding(finding) for finding in self._watch(champion).monitor.findings()]
             last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
             status["decision"] = None if last is None else {"at": last.at.isoformat(), **last.body}
         return status
@@ -423,10 +354,8 @@ class Project(Workshop):
         champion = self.champion()
         if champion is None:
             return {"answer": False, "label": False}
-        saved = self.store.recall(f"watch/{champion.name}")
-        state = codec.unpack(saved) if saved else {"answers": 0, "labels": 0}
-        newest = max(self.store.last("label"), self.store.last("join"))
-        return {"answer": self.store.last("answer") > state["answers"], "label": newest > state["labels"]}
+        self._kept = None  # the loop, in another process, may have read on
+        return self._watch(champion).unread()
 
     def story(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Everything that happened, as the report, the figures and the terminal draw it."""
@@ -456,6 +385,17 @@ def open(path: str | Path = "luthier.yaml") -> Project:
     """The project of a luthier.yaml, or of the folder that holds one."""
     path = Path(path)
     return Project(path / "luthier.yaml" if path.is_dir() else path)
+
+
+def _only_lacks_labels(verdict: gate.Verdict) -> bool:
+    """Whether everything was shown but that the candidate is better on the new answers, which more labels may show."""
+    unmet = [(gate.outcome(finding), finding.slice) for finding in verdict.findings if gate.outcome(finding) != "pass"]
+    return bool(unmet) and all(one == ("inconclusive", "fresh") for one in unmet)
+
+
+def _kind(decision: Mapping[str, Any]) -> tuple[str, bool, str]:
+    """Two decisions of one kind say the same: the action, whether labels are the reason, and for which version."""
+    return decision["action"], any(check.startswith("risk") for check in decision["checks"]), decision["model"]
 
 
 def _has_embedding(one: Record) -> bool:

@@ -168,6 +168,14 @@ class TextClassifier:
             self.temperature = _best_temperature(self.logits(labelled).astype(np.float64), targets)
         return self.temperature
 
+    def validation_loss(self, records: Sequence[Record]) -> float:
+        """Mean cross-entropy (nats) of labelled records at the temperature that makes it least."""
+        targets = np.array([self._place(record) for record in records])
+        logits = self.logits(records).astype(np.float64)
+        if not np.isfinite(logits).all():
+            return math.nan if np.isnan(logits).any() else math.inf
+        return _log_loss(logits / _best_temperature(logits, targets), targets)
+
     def save(self, folder: Path) -> None:
         """Write a folder that `transformers.pipeline` loads; the temperature lies in luthier/calibration.json."""
         with _quiet():
@@ -312,17 +320,19 @@ def _temperature(where: str | Path) -> float:
         raise ModelError(f'{path}: must hold {{"temperature": a number above 0}}: {error}') from error
 
 
+def _log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean cross-entropy (nats) of logits (n, k)."""
+    top = logits.max(1)
+    return float((np.log(np.exp(logits - top[:, None]).sum(1)) + top - logits[np.arange(len(targets)), targets]).mean())
+
+
 def _best_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """Golden-section search on ln T in [ln 0.05, ln 20]: the mean log loss is unimodal there."""
     if len(set((logits.argmax(1) == targets).tolist())) < 2:
         return 1.0
 
     def cost(log_temperature: float) -> float:
-        scaled = logits / math.exp(log_temperature)
-        top = scaled.max(1)
-        return float(
-            (np.log(np.exp(scaled - top[:, None]).sum(1)) + top - scaled[np.arange(len(targets)), targets]).mean()
-        )
+        return _log_loss(logits / math.exp(log_temperature), targets)
 
     low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
     while high - low > 1e-4:

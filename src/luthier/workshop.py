@@ -161,9 +161,14 @@ class Workshop:
         made = next((one for one in self.versions() if one.about["run"] == run.id), None)
         if made is None:
             return None
+        return Fitted(made, run, self._verdict_of(made))
+
+    @staticmethod
+    def _verdict_of(made: Version) -> gate.Verdict:
+        """What the gate said when the version was registered."""
         said = made.about["gate"]
         findings = tuple(finding_of(found) for found in said["findings"])
-        return Fitted(made, run, gate.Verdict(said["outcome"], findings, said["more_labels"], said["why"]))
+        return gate.Verdict(said["outcome"], findings, said["more_labels"], said["why"])
 
     def _register(
         self, run: Run, prepared: Prepared, estimates: Mapping[str, Estimate], verdict: Any, reference: Columns,

@@ -36,20 +36,21 @@ Say = Callable[[str], None]
 class Plan:
     """How much of everything: the numbers of sentences are those of real people, so they are bounded."""
 
-    tweets: int = 2400  # given to `luthier fit`, which splits them
-    calm: int = 1000  # tweets replayed as live traffic before the shift
-    after: int = 800  # film reviews replayed after the promotion
-    unseen: int = 800  # film reviews that only the demo's own before/after measurement sees
+    tweets: int = 2700  # given to `luthier fit`, which splits them
+    calm: int = 600  # tweets replayed as live traffic before the shift
+    after: int = 600  # film reviews replayed after the promotion
+    unseen: int = 1200  # film reviews that only the demo's own before/after measurement sees
+    train: float = 0.45  # share of the tweets that is trained on; a tenth validates, the rest tests
     epochs: int = 2
     accuracy: float = 0.90
-    min_labels: int = 1200
-    holdout: float = 0.5
+    min_labels: int = 1000
+    holdout: float = 0.4
     rungs: tuple[str, ...] = ("head", "full")
 
 
 FULL = Plan()
 QUICK = Plan(
-    tweets=1600, calm=400, after=320, unseen=500, accuracy=0.85, min_labels=900, holdout=0.6, rungs=("full",)
+    tweets=2200, calm=320, after=160, unseen=1000, train=0.32, accuracy=0.85, min_labels=400, holdout=0.3, rungs=("full",)
 )  # fmt: skip
 
 
@@ -64,6 +65,7 @@ class Outcome:
 def run(folder: Path, *, plan: Plan = FULL, say: Say = print) -> Outcome:
     """Run the whole loop in `folder` (made anew) and check what came of it."""
     begun = time.monotonic()
+    plain, say = say, lambda line: plain(f"{time.monotonic() - begun:4.0f} s  {line}")
     _fresh(folder)
     say("1  getting the model and the sentences")
     tweets, films = _sentences(plan, say)
@@ -87,8 +89,8 @@ def run(folder: Path, *, plan: Plan = FULL, say: Say = print) -> Outcome:
     story, claims = _tell(project, plan, traffic, shift, films["unseen"], say)
     story["environment"] = _environment(begun, plan)
     paths = project.report(folder / "report", extra=story)
-    _picture(project.story(story), claims, say)
-    say(f"\nreport: {paths.html}   ({time.monotonic() - begun:.0f} s)")
+    _picture(project.story(story), claims, plain)
+    plain(f"\nreport: {paths.html}   ({time.monotonic() - begun:.0f} s)")
     project.close()
     return Outcome(claims, Path(paths.html))
 
@@ -134,7 +136,7 @@ labels: [negative, positive]
 data:
   train: [tweets.jsonl]
   columns: {{input: text, target: label, id: id, tags: [domain]}}
-  split: {{train: 0.5, validation: 0.125, test: 0.375}}
+  split: {{train: {plan.train}, validation: 0.1, test: {0.9 - plan.train:.2f}}}
 require:                                # lower confidence bounds (95 %) must reach these
   accuracy: {{at_least: {plan.accuracy}}}
   f1_smallest: {{at_least: {plan.accuracy - 0.1:.2f}}}
@@ -142,7 +144,7 @@ require:                                # lower confidence bounds (95 %) must re
 fit: {{recipe: auto, rungs: [{", ".join(plan.rungs)}], epochs: {plan.epochs}, max_length: 96}}
 gate: {{margin: 0.03, max_flips: 0.05}}
 monitor: {{tolerance: 0.03, window_minutes: 240}}
-update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {2 * plan.min_labels}, holdout: {plan.holdout}, epochs: 2}}
+update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {5 * plan.min_labels}, holdout: {plan.holdout}, epochs: 2}}
 serve: {{port: {port}}}
 """,
         encoding="utf-8",
@@ -203,16 +205,12 @@ def _live(
     say("5  the traffic shifts to film reviews; nobody tells the model")
     heard = _Decisions(project, say)
     rest = list(films)
-    while len(rest) > plan.after:
-        done = traffic.send(rest[:640], until=heard.training)
-        rest = rest[done:]
-        if heard.training():
-            break
-        _caught_up(project, loop)
+    while len(rest) > plan.after and not heard.training() and loop.poll() is None:
+        rest = rest[traffic.send(rest[:640], until=heard.training) :]
     say(f"     without labels: {_without_labels(project)}")
+    while len(rest) > plan.after and not heard.concluded() and loop.poll() is None:  # life goes on, more slowly
+        rest = rest[traffic.send(rest[:32], until=heard.concluded, pause=0.2) :]
     traffic.flush()
-    while not heard.concluded() and loop.poll() is None and len(rest) > plan.after:
-        rest = rest[traffic.send(rest[:32], until=heard.concluded, pause=0.5) :]
     while not heard.concluded() and loop.poll() is None:
         time.sleep(0.2)
     if project.registry.champion_since() > promotions:

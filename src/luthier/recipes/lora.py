@@ -39,7 +39,7 @@ class Lora:
         start = begin(task, source, split, options)
         plain, rate = (
             start.adapter.model,
-            options.learning_rate or rate_for(start.adapter.model, small=1e-3, large=3e-4),
+            options.learning_rate or rate_for(start.adapter, small=1e-3, large=3e-4),
         )
         start.adapter.model = _with_additions(plain, options)
         trained = train(

@@ -94,7 +94,7 @@ def examine(
     for number, (what, check) in enumerate(_CHECKS.items()):
         say(what, number / len(_CHECKS))
         issues += check(sets)
-    say("done", 1.0)
+    say("looked at the data", 1.0)
     return sorted(issues, key=lambda issue: issue.severity)
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,7 @@ class _Climb:
         columns = self.task.columns(answered(adapter, records))
         latency = {"latency_ms": latency_ms(adapter, records)} if "latency_ms" in self.require else {}
         estimates = {**self.task.estimates(columns), **latency}
+        latency = {name: replace(one, low=one.value, high=one.value) for name, one in latency.items()}  # held as it is
         missing, gaps = [], []
         for metric, requirement in self.require.items():
             confidence = 1 - (1 - requirement.confidence) / len(self._rungs())

@@ -1,5 +1,5 @@
 """What every store must do. A plug-in calls `check_store` from its own tests."""
-# ruff: noqa: PT018, E501
+# ruff: noqa: PT018
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""One champion's watch: its monitor and how far it has read the store, saved together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luthier import codec
+from luthier.config import Config
+from luthier.stages import detect, record, version
+from luthier.stages.monitor import Monitor
+from luthier.stages.registry import plain_finding
+from luthier.stores.base import Row, Store
+from luthier.types import Finding, Record, Version, utc_now
+from luthier.workshop import Progress, with_tags
+
+__all__ = ["Watch"]
+
+_CHUNK = 5_000  # rows folded in one transaction
+_RECENT = 20_000  # labelled answers among which the change is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What one fold took: the champion's records, the findings after them, and records whose label was corrected."""
+
+    records: Sequence[Record] = ()
+    findings: Sequence[Finding] = ()
+    corrected: Sequence[Record] = ()
+
+
+class Watch:
+    """Reads answers and labels of one version, each exactly once, into its monitor.
+
+    `ids` and `losses`: the newest labelled answers, in the order in which the labels came.
+    """
+
+    def __init__(self, store: Store, champion: Version, folder: Path, task: Any, config: Config) -> None:
+        self.champion = champion
+        self.monitor = Monitor(
+            version.read_reference(folder), options=config.monitor, subject=f"{config.name} {champion.name}"
+        )
+        self.ids: list[str] = []
+        self.losses = np.zeros(0)
+        self._store, self._task, self._tags = store, task, config.monitor.slices
+        self._answers = self._labels = 0  # cursors: the seq of the last row that was read
+        if saved := store.recall(self._name):
+            self._load(saved)
+
+    @property
+    def _name(self) -> str:
+        return f"watch/{self.champion.name}"
+
+    def read(self, when: str, progress: Progress | None = None) -> int:
+        """Read what is new: `when` "answer" or "label"; how many rows of the champion there were.
+
+        Chunk by chunk; cursor, states and findings commit together, so a crash neither drops nor doubles a row.
+        """
+        newest, taken = max(self._store.last(when), self._store.last("join")), 0
+        corrected: list[Record] = []
+        while chunk := self._chunk(when):
+            with self._store.transaction():
+                self._keep(when, chunk)
+            taken += len(chunk.records)
+            corrected.extend(chunk.corrected)
+            if progress:
+                progress(f"reading {when}s", min(self._cursor(when) / max(newest, 1), 1.0), {"rows": taken})
+        if corrected:
+            self._rebuild(corrected)
+        return taken
+
+    def unread(self) -> dict[str, bool]:
+        """Whether there are rows that were not read yet."""
+        labels = max(self._store.last("label"), self._store.last("join"))
+        return {"answer": self._store.last("answer") > self._answers, "label": labels > self._labels}
+
+    def since_change(self) -> list[str]:
+        """Ids of the labelled answers after the most likely moment of the change, in label order."""
+        return self.ids[detect.change_point(self.losses) :]
+
+    def _cursor(self, when: str) -> int:
+        return self._answers if when == "answer" else self._labels
+
+    def _chunk(self, when: str) -> _Chunk | None:
+        """Fold the next rows into the monitor; None when there are none."""
+        before = self._cursor(when)
+        records, corrected = self._next(when)
+        if self._cursor(when) == before:
+            return None
+        mine = [one for one in records if one.model == self.champion.name]
+        if not mine:
+            return _Chunk(corrected=corrected)
+        columns = self._columns(mine)
+        findings = self.monitor.observe(when, columns, at=[one.at for one in mine])
+        if when == "label":
+            self.ids = [*self.ids, *(one.id for one in mine)][-_RECENT:]
+            self.losses = np.concatenate([self.losses, columns["loss"]])[-_RECENT:]
+        return _Chunk(mine, findings, corrected)
+
+    def _columns(self, records: Sequence[Record]) -> dict[str, Any]:
+        return with_tags(self._task.columns(records), records, self._tags)
+
+    def _next(self, when: str) -> tuple[list[Record], list[Record]]:
+        """Newly answered or newly labelled records, and those whose label was corrected; moves the cursor."""
+        if when == "answer":
+            rows = list(self._store.scan("answer", since=self._answers, limit=_CHUNK))
+            self._answers = rows[-1].seq if rows else self._answers
+            return [record.from_row(row) for row in rows], []
+        joined = record.joined(self._store, self._labels, limit=_CHUNK)
+        self._labels = joined.cursor
+        return list(joined.records), [one for one in joined.corrected if one.model == self.champion.name]
+
+    def _keep(self, when: str, chunk: _Chunk) -> None:
+        cursor = self._cursor(when)
+        rows = [
+            Row(f"{self.champion.name}/{one.check}/{one.slice}/{cursor}", one.at or utc_now(), plain_finding(one))
+            for one in chunk.findings
+        ]
+        self._store.append("finding", rows)
+        self._store.remember(self._name, self._save())
+
+    def _rebuild(self, corrected: Sequence[Record]) -> None:
+        """A corrected label rebuilds its bucket from the records. The evidence of the checks stays as it was: what was
+        believed when they spoke is part of their promise. The write lock keeps new labels out meanwhile."""
+        with self._store.transaction():
+            while chunk := self._chunk("label"):
+                self._keep("label", chunk)
+            for start, end in self.monitor.spans([one.at for one in corrected]):
+                ids = [row.id for row in self._store.scan("answer", start=start, end=end)]
+                final = [one for one in record.labelled(self._store, ids) if one.model == self.champion.name]
+                self.monitor.rebuild("label", self._columns(final), at=[one.at for one in final])
+            losses = dict(zip(self.ids, self.losses, strict=True))
+            fixed = self._columns(corrected)["loss"]
+            losses |= {one.id: loss for one, loss in zip(corrected, fixed, strict=True) if one.id in losses}
+            self.losses = np.array([losses[name] for name in self.ids])
+            self._keep("label", _Chunk())
+
+    def _save(self) -> bytes:
+        state = {"answers": self._answers, "labels": self._labels, "ids": self.ids, "losses": self.losses}
+        return codec.pack(state | {"monitor": np.frombuffer(self.monitor.save(), np.uint8)})
+
+    def _load(self, saved: bytes) -> None:
+        state = codec.unpack(saved)
+        self.monitor.restore(state["monitor"].tobytes())
+        self._answers, self._labels, self.ids, self.losses = (state[k] for k in ("answers", "labels", "ids", "losses"))
