@@ -40,7 +40,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
 @pytest.fixture
 def desk(tmp_path: Path, hub: Path, tweets: list[Record], films: list[Record]) -> Iterator[dict[str, str]]:
     """A folder with the data files that the pages speak of; the environment to run in."""
-    write(tmp_path / "reviews.csv", tweets[:900])
+    write(tmp_path / "reviews.csv", tweets[:1800])
     write(tmp_path / "new.csv", films[:20])
     write(tmp_path / "fresh.csv", films[20:80])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -90,12 +90,15 @@ def test_the_readme_runs_from_top_to_bottom(desk: dict[str, str]) -> None:
     "page", [page for page in PAGES if any(kind == "python" for kind, _ in blocks(page))], ids=lambda p: p.stem
 )
 def test_the_blocks_of_a_page_run(page: Path, desk: dict[str, str]) -> None:
-    code = "\n".join(text for kind, text in blocks(page) if kind == "python")
-    run([sys.executable, "-W", "ignore", "-c", code], desk)
+    """The Python blocks of a page are one program, its shell blocks another."""
+    for kind, command in (("python", [sys.executable, "-W", "ignore", "-c"]), ("sh", ["bash", "-euc"])):
+        code = "\n".join(text for found, text in blocks(page) if found == kind)
+        if code:
+            run([*command, code], desk)
 
 
 def test_only_known_kinds_of_blocks_are_used() -> None:
-    assert {kind for page in PAGES for kind, _ in blocks(page)} <= {"python", "yaml", "json", "text"}
+    assert {kind for page in PAGES for kind, _ in blocks(page)} <= {"python", "sh", "yaml", "json", "text"}
 
 
 def test_every_verb_has_its_section_and_every_option_is_known() -> None:

@@ -56,7 +56,9 @@ def unpack(data: bytes) -> Any:
             raise ValueError(f"{len(data)} bytes where {start} were announced")
         return _rebuild(head["value"], data, starts, head["sizes"])
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise StateError(f"a stored state cannot be read: {error}. It was cut short or is not a Luthier state") from error
+        raise StateError(
+            f"a stored state cannot be read: {error}. It was cut short or is not a Luthier state"
+        ) from error
 
 
 def _rebuild(item: Any, data: bytes, starts: list[int], sizes: list[int]) -> Any:

@@ -1,20 +1,20 @@
 """One tree of errors. Each names the thing, the value, the rule and the way out.
 
-    LuthierError
-    ├── UsageError            exit 2   the call or the configuration is wrong
-    │   ├── ConfigError                luthier.yaml: file, line, value, rule
-    │   ├── DataError                  a data file or set as a whole
-    │   │   └── RecordError            one record
-    │   │       └── TargetError        its target
-    │   ├── StateError                 an argument array, window or stored state of the wrong form
-    │   └── ModelError                 a model folder or name that cannot be used
-    ├── NotMet                exit 1   a requirement or gate said no
-    │   └── TrainingError              training stopped: non-finite loss, no usable candidate
-    └── SetupError            exit 3   the environment: packages, permissions, disk
-        ├── MissingPackage             `need()` did not find it
-        └── StoreError                 the store cannot be read or written
-            ├── StoreFull              no space left
-            └── Tampered               content does not match its digest
+LuthierError
+├── UsageError            exit 2   the call or the configuration is wrong
+│   ├── ConfigError                luthier.yaml: file, line, value, rule
+│   ├── DataError                  a data file or set as a whole
+│   │   └── RecordError            one record
+│   │       └── TargetError        its target
+│   ├── StateError                 an argument array, window or stored state of the wrong form
+│   └── ModelError                 a model folder or name that cannot be used
+├── NotMet                exit 1   a requirement or gate said no
+│   └── TrainingError              training stopped: non-finite loss, no usable candidate
+└── SetupError            exit 3   the environment: packages, permissions, disk
+    ├── MissingPackage             `need()` did not find it
+    └── StoreError                 the store cannot be read or written
+        ├── StoreFull              no space left
+        └── Tampered               content does not match its digest
 """
 
 from __future__ import annotations

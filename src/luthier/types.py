@@ -105,9 +105,7 @@ class Finding:
     at: datetime | None = None
 
 
-Action: TypeAlias = Literal[
-    "none", "alert", "label", "retrain", "shadow", "canary", "promote", "reject", "rollback"
-]
+Action: TypeAlias = Literal["none", "alert", "label", "retrain", "shadow", "canary", "promote", "reject", "rollback"]
 ACTIONS: tuple[str, ...] = (
     "none", "alert", "label", "retrain", "shadow", "canary", "promote", "reject", "rollback",
 )  # fmt: skip

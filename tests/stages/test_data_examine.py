@@ -182,7 +182,7 @@ def test_errors_come_first_and_progress_is_told() -> None:
     issues = examine(change(records(), 3, target="BAD"), progress=lambda what, share: told.append((what, share)))
     assert [issue.severity for issue in issues] == sorted(issue.severity for issue in issues)
     assert issues[0].rule == "label_spelling"
-    assert told[-1] == ("done", 1.0)
+    assert told[-1] == ("looked at the data", 1.0)
 
 
 def test_a_hundred_thousand_rows_and_classes_in_seconds() -> None:

@@ -81,7 +81,11 @@ def fit(
         if passed:
             print(f"{fitted.version.name} is champion" if promote else f"next: luthier promote {fitted.version.name}")
         else:
-            print(f"not met: {fitted.run.why}")
+            print(
+                f"not met: {fitted.run.why}"
+                if not fitted.run.met
+                else "met on validation, not shown on the test split yet"
+            )
     raise typer.Exit(0 if passed else 1)
 
 

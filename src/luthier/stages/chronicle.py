@@ -20,7 +20,14 @@ __all__ = ["estimator", "tell"]
 
 _MOST = 200_000  # newest answers that a story looks at
 _POINTS = 400  # points of one evidence curve
-_KINDS = {"retrain": "update", "alert": "detect"}
+_TITLES = {
+    "retrain": ("update", "update begun"),
+    "label": ("label", "labels asked for"),
+    "alert": ("alert", "a person is asked to look"),
+    "promote": ("promote", "{model} promoted"),
+    "reject": ("reject", "{model} rejected"),
+}
+"""Action to the kind and title of its event."""
 
 Targets = Callable[[Sequence[str]], Mapping[str, Any]]
 Estimator = Callable[[Sequence[Row]], tuple[Estimate, bool, str]]
@@ -117,13 +124,23 @@ def _events(store: Store, decisions: Sequence[Mapping[str, Any]]) -> list[dict[s
         events.append(
             {"at": first.at.isoformat(), "kind": "start", "title": "first answer", "why": first.body.get("model", "")}
         )
+    found: set[str] = set()
     for decision in decisions:
-        kind = _KINDS.get(decision["action"], decision["action"])
-        title = {"detect": "degradation detected", "label": "labels asked for", "update": "update begun"}.get(
-            kind, f"{decision['model']} {decision['action']}d" if kind == "promote" else f"{decision['model']} {kind}"
-        )
+        kind, title = _TITLES.get(decision["action"], (decision["action"], f"{decision['model']} {decision['action']}"))
+        if any(check.startswith("risk") for check in decision["checks"]) and decision["model"] not in found:
+            found.add(decision["model"])
+            events.append(
+                {
+                    "at": decision["at"],
+                    "kind": "detect",
+                    "title": "degradation detected",
+                    "why": decision["because"][0]["why"],
+                }
+            )
         if kind != "none":
-            events.append({"at": decision["at"], "kind": kind, "title": title, "why": decision["why"]})
+            events.append(
+                {"at": decision["at"], "kind": kind, "title": title.format(**decision), "why": decision["why"]}
+            )
     for row in store.scan("promotion"):
         if row.body["action"] == "rollback":
             why = row.body["why"]

@@ -99,9 +99,7 @@ class Registry:
     def history(self) -> list[Promotion]:
         """Every promotion and rollback, oldest first."""
         return [
-            Promotion(
-                row.body["number"], row.body["from"], row.body["action"], row.body["why"], row.at, row.seq
-            )
+            Promotion(row.body["number"], row.body["from"], row.body["action"], row.body["why"], row.at, row.seq)
             for row in self._store.scan("promotion")
         ]
 
