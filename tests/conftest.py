@@ -66,7 +66,7 @@ labels: [negative, positive]
 data: {{train: [tweets.jsonl], columns: {{input: text, target: label}}, split: {{train: 0.4, validation: 0.1, test: 0.5}}}}
 require: {{accuracy: 0.5}}
 fit: {{recipe: full, epochs: 4, learning_rate: 0.003, max_length: 48}}
-gate: {{margin: 0.05, max_flips: 0.2}}
+gate: {{margin: 0.1, max_flips: 0.4}}
 monitor: {{tolerance: 0.03}}
 update: {{mode: auto, min_labels: 150, holdout: 0.4, epochs: 4, cooldown_hours: 1}}
 """

@@ -274,11 +274,12 @@ class Workshop:
         """Make a version (default: the newest) the champion; one whose gate did not pass needs a reason in `anyway`."""
         versions = self.versions()
         made = self.registry.version(number if number is not None else versions[-1].number if versions else 0)
-        outcome = made.about.get("gate", {}).get("outcome", "none")
-        if outcome != "pass" and not anyway:
+        said = made.about["gate"]
+        if not (made.about["met"] and said["outcome"] == "pass") and not anyway:
+            reason = f"its gate said {said['outcome']}: {said['why']}" if made.about["met"] else made.about["why"]
             raise NotMet(
-                f"{made.name} was not promoted: its gate said {outcome!r} ({made.about.get('gate', {}).get('why', '')}). "
-                f'Promote it all the same with --anyway "your reason", which is kept in the history'
+                f"{made.name} was not promoted: {reason}. Promote it all the same with "
+                f'--anyway "your reason", which is kept in the history'
             )
         return self.registry.promote(made.number, why=anyway or made.about["gate"]["why"])
 
