@@ -1,0 +1,165 @@
+"""Every verb from the command line: what it prints, `--json`, and its exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import luthier
+from luthier import cli
+from luthier.stages import record
+from luthier.types import Record
+
+HOME = Path(__file__).parents[1]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """`call("fit", "--json")` gives (exit code, standard output, standard error), run in tmp_path."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["luthier", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_from_a_file_to_answers(call: Call, tmp_path: Path, tiny_model: Path, tweets: list[Record]) -> None:
+    with (tmp_path / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "label"])
+        rows.writerows([one.input, one.target] for one in tweets[:900])
+    assert call("init", "reviews.csv")[0] == 0
+    assert call("init", "reviews.csv")[0] == 2, "an existing file is not replaced"
+    text = (tmp_path / "luthier.yaml").read_text()
+    text = re.sub(r"(?m)^model: .*", f"model: {json.dumps(str(tiny_model))}", text)
+    (tmp_path / "luthier.yaml").write_text(re.sub(r"(?m)^  (accuracy|f1\w+): .*", r"  \1: 0.2", text))
+    code, out, _ = call("check", "--json")
+    assert code == 0, out
+    assert json.loads(out)["errors"] == 0
+    code, out, err = call("fit", "--promote", "--json")
+    assert code == 0, err
+    assert json.loads(out)["promoted"] is True
+    code, out, _ = call("evaluate", "--json")
+    assert code == 0
+    assert 0 < json.loads(out)["metrics"]["accuracy"]["value"] <= 1
+    code, out, _ = call("answer", "reviews.csv", "-o", "said.jsonl")
+    assert "answered" in out
+    said = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(said) > 800
+    assert set(said[0]) >= {"id", "model", "label", "confidence"}
+
+
+def test_versions_promote_rollback_gate_and_history(call: Call, project: Path) -> None:
+    assert "champion: v1" in call("versions")[1]
+    assert [one["number"] for one in json.loads(call("versions", "--json")[1])["versions"]] == [1]
+    code, out, _ = call("gate", "v1", "--json")
+    assert code == 0, out
+    assert json.loads(out)["verdict"]["outcome"] == "pass"
+    assert call("promote", "v1")[0] == 0
+    assert call("rollback", "--why", "a drill")[0] == 0
+    assert "a drill" in call("history")[1]
+    code, out, err = call("promote", "v9")
+    assert code == 2
+    assert "versions are v1" in err
+    assert call("promote", "latest")[0] == 2
+
+
+def test_labels_watch_status_and_report(call: Call, project: Path, tweets: list[Record]) -> None:
+    opened = luthier.open(project)
+    adapter = opened.task().adapter(opened.registry.folder(opened.versions()[0]))
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    asked = [Record(one.id, start + timedelta(minutes=i), one.input) for i, one in enumerate(tweets[1500:1560])]
+    said = [
+        Record(a.id, a.at, a.input, output=o, model="v1") for a, o in zip(asked, adapter.answer(asked), strict=True)
+    ]
+    record.append(opened.store, [record.to_row(one) for one in said])
+    opened.close()
+    with (project / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "target"])
+        rows.writerows([one.id, one.target] for one in tweets[1500:1560])
+        rows.writerow([tweets[1500].id, "neither"])
+        rows.writerow(["tweets-never", "positive"])
+    code, out, _ = call("feedback", "labels.csv", "--json")
+    taken = json.loads(out)
+    assert code == 1, "one label was rejected"
+    assert (taken["stored"], taken["waiting"]) == (61, 1)
+    assert "neither" in taken["rejected"][0][1]
+    code, out, _ = call("watch")
+    assert code == 0
+    assert "60 new answers, 60 new labels" in out
+    found = json.loads(call("status", "--json")[1])
+    assert found["rows"] == {"answer": 60, "label": 61, "rejection": 1, "request": 0}
+    assert {one["check"] for one in found["findings"]} >= {"risk.v1", "embedding_shift.v1"}
+    assert "risk_lifetime.v1" in call("status")[1]
+    assert call("report", "-o", "told")[0] == 0
+    assert (project / "told" / "report.md").exists()
+    code, _, err = call("update")
+    assert (code, "update" in err) in ((0, False), (1, False), (1, True)), (
+        "too few labels of a change, or nothing to repair"
+    )
+
+
+def test_keys_are_shown_once_and_kept_as_hashes(call: Call, project: Path) -> None:
+    code, out, _ = call("key", "--scope", "predict", "--name", "shop")
+    assert code == 0
+    token = out.strip()
+    kept = (project / ".luthier" / "keys.json").read_text()
+    assert token not in kept
+    assert "shop" in kept
+    assert call("key", "--scope", "everything")[0] == 2
+
+
+def test_errors_have_one_message_and_their_exit_code(call: Call, tmp_path: Path) -> None:
+    code, out, err = call("fit", "--json")
+    assert code == 2
+    assert json.loads(out)["kind"] == "ConfigError"
+    assert "luthier init" in err
+    (tmp_path / "luthier.yaml").write_text("task: text_classification\nfit: {epochs: 0}\nrequire: {acuracy: 0.9}\n")
+    code, _, err = call("check")
+    assert code == 2
+    assert "epochs" in err
+    assert call("no-such-verb")[0] == 2
+    assert call("evaluate", "--version")[0] == 2
+
+
+def test_unknown_metrics_are_named_before_any_training(call: Call, tmp_path: Path) -> None:
+    shutil.copytree(HOME / "examples" / "reviews", tmp_path, dirs_exist_ok=True)
+    assert call("check")[0] == 0
+    path = tmp_path / "luthier.yaml"
+    path.write_text(path.read_text().replace("accuracy:", "acuracy:"))
+    code, _, err = call("check")
+    assert code == 2
+    assert "acuracy" in err
+    assert "accuracy" in err
+
+
+def test_the_doctor_finds_the_environment_well(call: Call) -> None:
+    code, out, _ = call("doctor", "--json")
+    assert code == 0
+    assert {"python", "torch", "bf16", "free disk"} <= {item["name"] for item in json.loads(out)}
+
+
+def test_the_version_of_the_package_is_told() -> None:
+    assert luthier.__version__ == "0.1.0"
