@@ -22,9 +22,6 @@ KINDS = {
     "task": "tasks",
     "recipe": "recipes",
     "store": "stores",
-    "sink": "sinks",
-    "engine": "engines",
-    "explainer": "explainers",
 }
 """Kind to the folder of `luthier` that holds the built-in ones; plug-ins use the entry-point group `luthier.<folder>`."""
 

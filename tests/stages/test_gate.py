@@ -40,7 +40,7 @@ def test_what_is_shown_to_be_missed_fails_and_names_it() -> None:
         answers(10, 0), require={"latency_ms": Requirement(at_most=5)}, estimates={"latency_ms": Estimate(9.0, 9)}
     )
     assert slow.outcome == "fail"
-    assert "latency_ms 9 over 9: not met (required at most 5)" in slow.why
+    assert "latency_ms 9 on 9 records: not met (required at most 5)" in slow.why
 
 
 def test_too_little_is_inconclusive_and_says_how_many_more_labels() -> None:

@@ -161,7 +161,7 @@ def _from_estimate(name: str, rule: Requirement, estimate: Estimate) -> Finding:
     else:
         bounds = "" if plain else f" ({estimate.low:.4g} to {estimate.high:.4g})"
         verdict = "met" if shown else "not met" if alarm else "not shown"
-        why = f"{name} {estimate.value:.4g}{bounds} over {estimate.n}: {verdict} ({rule_text})"
+        why = f"{name} {estimate.value:.4g}{bounds} on {estimate.n} records: {verdict} ({rule_text})"
     evidence = 1.0
     if shown:
         evidence = LARGEST if plain else (1 + 1e-9) / promise.level
