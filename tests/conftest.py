@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers with two threads each on two cores take five times as long
+
 import pytest
 
 import luthier

@@ -40,7 +40,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
 @pytest.fixture
 def desk(tmp_path: Path, hub: Path, tweets: list[Record], films: list[Record]) -> dict[str, str]:
     """A folder with the data files that the pages speak of; the environment to run in."""
-    write(tmp_path / "reviews.csv", tweets[:1800])
+    write(tmp_path / "reviews.csv", tweets[:1600])
     write(tmp_path / "new.csv", films[:20])
     write(tmp_path / "fresh.csv", films[20:80])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

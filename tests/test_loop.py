@@ -164,3 +164,49 @@ def test_the_report_of_a_project_is_written(project: Project, tweets: list[Recor
     assert paths.html.stat().st_size > 100_000
     assert "risk.v1" in paths.markdown.read_text(encoding="utf-8")
     assert json.loads(paths.json.read_text(encoding="utf-8"))["project"] == "mood"
+
+
+def test_a_champion_chosen_by_a_person_during_an_update_stays(
+    project: Project, films: list[Record], tmp_path: Path
+) -> None:
+    live(project, shifted(films)[:300], NOON)
+    project.watch()
+    shutil.copytree(project.registry.folder(project.versions()[0]), tmp_path / "other")
+    (tmp_path / "other" / "README.md").write_text("another card, another digest")
+    other = project.registry.register(tmp_path / "other", parent=1, about=dict(project.versions()[0].about))
+
+    def meanwhile(what: str, done: float, numbers: Any) -> None:
+        if what == "training" and len(project.history()) == 1:
+            project.registry.promote(other.number, why="a person decided")
+
+    project.update(meanwhile)
+    champion = project.champion()
+    assert champion is not None
+    assert champion.number == other.number
+    last = project.story()["decisions"][-1]
+    assert (last["action"], "champion changed" in last["why"]) == ("reject", True)
+
+
+def test_a_candidate_that_only_lacks_labels_waits_and_is_judged_again(project: Project, films: list[Record]) -> None:
+    text = (
+        project.path.read_text().replace("holdout: 0.4", "holdout: 0.05").replace("min_labels: 150", "min_labels: 60")
+    )
+    project.path.write_text(text)
+    again = luthier.open(project.path)
+    live(again, shifted(films)[:70], NOON)
+    assert again.watch().decision.action == "retrain"
+    fitted = again.update()
+    assert fitted.verdict.outcome == "inconclusive", fitted.verdict.why
+    assert again.story()["decisions"][-1]["action"] == "label"
+    looks = iter(range(1))
+    again.loop(interval=0, stop=lambda: next(looks, None) is None)
+    assert [one.number for one in again.versions()] == [1, 2], "the waiting candidate is not trained again"
+    live(again, shifted(films)[70:270], NOON + timedelta(days=1))
+    looks = iter(range(1))
+    again.loop(interval=0, stop=lambda: next(looks, None) is None)
+    last = again.story()["decisions"][-1]
+    assert (last["action"], last["model"]) == ("promote", "v2"), last["why"]
+    champion = again.champion()
+    assert champion is not None
+    assert champion.number == 2
+    again.close()

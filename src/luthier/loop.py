@@ -82,7 +82,8 @@ class Project(Workshop):
         """The champion's watch, from memory or from where it was saved."""
         if self._kept is None or self._kept.champion.number != champion.number:
             folder = self.registry.folder(champion, verify=False)
-            self._kept = Watch(self.store, champion, folder, self._task_of(champion), self.config)
+            first = min((one.seq for one in self.history() if one.number == champion.number), default=0)
+            self._kept = Watch(self.store, champion, folder, self._task_of(champion), self.config, since=first)
         return self._kept
 
     def _situation(self, watch: Watch, findings: Sequence[Finding], paged: detect.Page) -> Situation:
@@ -176,7 +177,8 @@ class Project(Workshop):
         theirs = task.columns(answered(old, retained))
         watch.read("label")
         learned = [one.id for one in mixed.fresh]
-        since = min((one.id for one in (*mixed.fresh, *mixed.holdout)), key=watch.ids.index)
+        chosen = {*learned, *(one.id for one in mixed.holdout)}
+        since = next((name for name in watch.ids if name in chosen), "")
         held = self._unseen(watch, learned, since)
         fresh = task.columns(answered(new, held)), task.columns(held)
         verdict = gate.gate(
@@ -204,8 +206,13 @@ class Project(Workshop):
 
     def _conclude(self, made: Version, verdict: gate.Verdict, because: Sequence[Finding], watch: Watch) -> None:
         """The promotion and the decision that says why commit together. A candidate that only lacks labels waits."""
+        now = self.registry.champion()
+        if now is None or now.number != watch.champion.number:  # a person was quicker: their choice stands
+            why = f"the champion changed to {now.name if now else 'none'} while {made.name} was made"
+            verdict = replace(verdict, outcome="fail", why=why)
         passed = verdict.outcome == "pass"
-        action = "promote" if passed else "label" if _only_lacks_labels(verdict) else "reject"
+        waits = verdict.outcome == "inconclusive" and _only_lacks_labels(verdict)
+        action = "promote" if passed else "label" if waits else "reject"
         moment = max((finding.at for finding in watch.monitor.findings() if finding.at), default=utc_now())
         body = {
             "action": action, "why": verdict.why, "model": made.name,

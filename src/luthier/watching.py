@@ -36,10 +36,13 @@ class _Chunk:
 class Watch:
     """Reads answers and labels of one version, each exactly once, into its monitor.
 
-    `ids` and `losses`: the newest labelled answers, in the order in which the labels came.
+    `since`: the store's seq before which the version cannot have answered (its first promotion). `ids` and `losses`: the
+    newest labelled answers, in the order in which the labels came.
     """
 
-    def __init__(self, store: Store, champion: Version, folder: Path, task: Any, config: Config) -> None:
+    def __init__(
+        self, store: Store, champion: Version, folder: Path, task: Any, config: Config, *, since: int = 0
+    ) -> None:
         self.champion = champion
         self.monitor = Monitor(
             version.read_reference(folder), options=config.monitor, subject=f"{config.name} {champion.name}"
@@ -47,7 +50,7 @@ class Watch:
         self.ids: list[str] = []
         self.losses = np.zeros(0)
         self._store, self._task, self._tags = store, task, config.monitor.slices
-        self._answers = self._labels = 0  # cursors: the seq of the last row that was read
+        self._answers = self._labels = since  # cursors: the seq of the last row that was read
         if saved := store.recall(self._name):
             self._load(saved)
 
