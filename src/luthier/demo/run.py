@@ -50,7 +50,7 @@ class Plan:
 
 FULL = Plan()
 QUICK = Plan(
-    tweets=2200, calm=300, after=300, unseen=1000, train=0.32, accuracy=0.82, min_labels=400, holdout=0.3, rungs=("full",)
+    tweets=2200, calm=300, after=300, unseen=1000, train=0.32, accuracy=0.82, min_labels=600, holdout=0.3, rungs=("full",)
 )  # fmt: skip
 
 
@@ -212,7 +212,10 @@ def _live(
     while len(rest) > plan.after and not heard.concluded() and loop.poll() is None:  # life goes on, more slowly
         rest = rest[traffic.send(rest[:32], until=heard.concluded, pause=0.2) :]
     traffic.flush()
-    while not heard.concluded() and loop.poll() is None:
+    patience = (
+        time.monotonic() + 180
+    )  # the sentences are used up: what is under way may end, but nothing waits for ever
+    while not heard.concluded() and loop.poll() is None and time.monotonic() < patience:
         time.sleep(0.2)
     if project.registry.champion_since() > promotions:
         _swapped(traffic.address, project.champion().number)
