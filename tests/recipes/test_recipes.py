@@ -174,14 +174,14 @@ def stopped_after(epochs: int, tiny_model: Path, split: Split, work: Path, optio
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_model: Path, split: Split, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     work = tmp_path_factory.mktemp("whole")
-    return weights(get("recipe", "full")().run(TASK, tiny_model, split, replace(OPTIONS, epochs=4), work).folder)
+    return weights(get("recipe", "full")().run(TASK, tiny_model, split, replace(OPTIONS, epochs=4, patience=9), work).folder)
 
 
 @pytest.mark.parametrize("harm", ["none", "truncated", "no marker", "garbage", "no optimizer", "all gone"])
 def test_the_newest_complete_checkpoint_is_taken_and_ends_with_the_same_weights(
     harm: str, uninterrupted: bytes, tiny_model: Path, split: Split, tmp_path: Path
 ) -> None:
-    options = replace(OPTIONS, epochs=4)
+    options = replace(OPTIONS, epochs=4, patience=9)
     stopped_after(3, tiny_model, split, tmp_path / "work", options)
     steps = sorted((tmp_path / "work" / "checkpoints").glob("step-*"))
     assert len(steps) >= 2
