@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -210,3 +211,21 @@ def test_a_candidate_that_only_lacks_labels_waits_and_is_judged_again(project: P
     assert champion is not None
     assert champion.number == 2
     again.close()
+
+
+def test_features_of_a_frozen_backbone_serve_every_run(tmp_path: Path, built: Path) -> None:
+    for name in ("luthier.yaml", "tweets.jsonl"):
+        shutil.copy(built / name, tmp_path)
+    path = tmp_path / "luthier.yaml"
+    path.write_text(path.read_text().replace("recipe: full", "recipe: head"))
+    kept = tmp_path / ".luthier" / "features"
+    for epochs in ("4", "5"):  # another run with other options: the same texts are not encoded again
+        path.write_text(re.sub(r"head, epochs: \d", f"head, epochs: {epochs}", path.read_text()))
+        opened = luthier.open(tmp_path)
+        opened.fit()
+        opened.close()
+        files = {file.name for file in kept.rglob("*.safetensors")}
+        assert files
+        if epochs == "4":
+            first = files
+    assert files == first

@@ -330,7 +330,8 @@ class Project(Workshop):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        path = self._work("loop").parent.parent / "loop.lock"
+        _ = self.store  # opening it makes the folder
+        path = self.home / self.config.store / "loop.lock"
         with path.open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

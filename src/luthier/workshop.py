@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -205,6 +206,7 @@ class Workshop:
             Path(run.folder), self._work(run.id) / "version", about=about, reference=reference, card=text
         )
         made = self.registry.register(folder, parent=parent.number if parent else None, about=about)
+        shutil.rmtree(folder)  # the store has its own copy
         self._note_run(run, made)
         return made
 
@@ -389,6 +391,10 @@ class Workshop:
         folder = self.home / self.config.store / "runs" / run_id
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            shared = self.home / self.config.store / "features"  # what a frozen backbone computed serves every run
+            shared.mkdir(exist_ok=True)
+            if not (folder / "features").is_symlink():
+                (folder / "features").symlink_to(Path("..", "..", "features"), target_is_directory=True)
         except OSError as error:
             raise StoreError(
                 f"{folder}: cannot be made: {error.strerror}. Name a folder you may write to under `store:`"

@@ -174,7 +174,9 @@ def stopped_after(epochs: int, tiny_model: Path, split: Split, work: Path, optio
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_model: Path, split: Split, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     work = tmp_path_factory.mktemp("whole")
-    return weights(get("recipe", "full")().run(TASK, tiny_model, split, replace(OPTIONS, epochs=4, patience=9), work).folder)
+    return weights(
+        get("recipe", "full")().run(TASK, tiny_model, split, replace(OPTIONS, epochs=4, patience=9), work).folder
+    )
 
 
 @pytest.mark.parametrize("harm", ["none", "truncated", "no marker", "garbage", "no optimizer", "all gone"])
