@@ -76,7 +76,7 @@ def fit(
         )
     else:
         for rung in fitted.run.rungs:
-            print(f"{rung['recipe']:8} {'met' if rung['met'] else 'not met'}: {rung['why']}")
+            print(f"{rung['recipe']:8} {'' if rung['met'] else 'not met: '}{rung['why']}")
         tell_verdict(fitted.version.name, fitted.verdict)
         if passed:
             print(f"{fitted.version.name} is champion" if promote else f"next: luthier promote {fitted.version.name}")
