@@ -96,3 +96,16 @@ def test_before_a_hundred_answers_and_without_embeddings_nothing_is_said() -> No
     del reference["embedding"]
     finding = check.step(check.start(reference), traffic(rng, 300))[1]
     assert finding.why.startswith("unknown: the reference has 0 labelled rows with confidence and embedding")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_reference_without_an_error_gives_an_estimate_of_at_most_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reference = {
+        "loss": np.zeros(300), "confidence": rng.random(300), "embedding": rng.normal(size=(300, 4)).astype(np.float32)
+    }  # fmt: skip
+    check = LabelFree()
+    window = {"confidence": rng.random(350), "embedding": rng.normal(size=(350, 4)).astype(np.float32)}
+    memory, finding = check.step(check.start(reference), window)
+    assert 0 <= check.read(memory).estimate.value <= 1
+    assert not finding.alarm

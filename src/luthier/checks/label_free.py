@@ -113,7 +113,7 @@ class LabelFree:
         if n < 2 * self.block:
             return Reading(Estimate(), False, f"{memory['seen']} of the first {2 * self.block} answers seen", 0)
         shares = memory["cells"].sum(axis=0) / n
-        value = float(shares @ known["curve"])
+        value = min(max(float(shares @ known["curve"]), 0.0), 1.0)  # shares may sum to a hair more than 1
         spread = float((known["curves"] @ shares).std())
         half = _z(self.confidence) * math.hypot(spread, math.sqrt(value * (1 - value) / n))
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))

@@ -42,6 +42,7 @@ class Plan:
     unseen: int = 1200  # film reviews that only the demo's own before/after measurement sees
     train: float = 0.45  # share of the tweets that is trained on; 0.15 validate, the rest tests
     epochs: int = 2
+    update_epochs: int = 2
     accuracy: float = 0.88
     min_labels: int = 1000
     holdout: float = 0.4
@@ -50,7 +51,7 @@ class Plan:
 
 FULL = Plan()
 QUICK = Plan(
-    tweets=2200, calm=300, after=300, unseen=1000, train=0.32, accuracy=0.82, min_labels=600, holdout=0.3, rungs=("full",)
+    tweets=2200, calm=300, after=300, unseen=1500, update_epochs=3, train=0.32, accuracy=0.82, min_labels=600, holdout=0.3, rungs=("full",)
 )  # fmt: skip
 
 
@@ -144,7 +145,7 @@ require:                                # lower confidence bounds (95 %) must re
 fit: {{recipe: auto, rungs: [{", ".join(plan.rungs)}], epochs: {plan.epochs}, max_length: 96}}
 gate: {{margin: 0.03, max_flips: 0.05}}
 monitor: {{tolerance: 0.03, window_minutes: 180}}
-update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {5 * plan.min_labels}, holdout: {plan.holdout}, epochs: 2}}
+update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {5 * plan.min_labels}, holdout: {plan.holdout}, epochs: {plan.update_epochs}}}
 serve: {{port: {port}}}
 """,
         encoding="utf-8",
