@@ -108,10 +108,11 @@ def test_a_corrected_label_rebuilds_its_bucket(project: Project, tweets: list[Re
     assert abs(after.value - before.value) == pytest.approx(1 / before.n)
 
 
-def test_only_suggesting_never_updates(project: Project, films: list[Record]) -> None:
+def test_only_suggesting_never_updates(project: Project, tweets: list[Record], films: list[Record]) -> None:
     text = project.path.read_text().replace("mode: auto", "mode: suggest")
     project.path.write_text(text)
     again = luthier.open(project.path)
+    live(again, tweets[1500:1800], NOON - timedelta(days=1))  # a calm before, so that the change has a moment
     live(again, shifted(films)[:300], NOON)
     looks = iter(range(3))
     again.loop(interval=0, stop=lambda: next(looks, None) is None)
@@ -120,7 +121,10 @@ def test_only_suggesting_never_updates(project: Project, films: list[Record]) ->
     again.close()
 
 
-def test_a_failed_update_leaves_the_champion_and_the_loop(project: Project, films: list[Record]) -> None:
+def test_a_failed_update_leaves_the_champion_and_the_loop(
+    project: Project, tweets: list[Record], films: list[Record]
+) -> None:
+    live(project, tweets[1500:1800], NOON - timedelta(days=1))
     live(project, shifted(films)[:300], NOON)
     (project.home / "tweets.jsonl").unlink()
     looks = iter(range(2))
@@ -190,7 +194,7 @@ def test_a_champion_chosen_by_a_person_during_an_update_stays(
 
 def test_a_candidate_that_only_lacks_labels_waits_and_is_judged_again(project: Project, films: list[Record]) -> None:
     text = (
-        project.path.read_text().replace("holdout: 0.4", "holdout: 0.05").replace("min_labels: 150", "min_labels: 60")
+        project.path.read_text().replace("holdout: 0.4", "holdout: 0.05").replace("min_labels: 150", "min_labels: 30")
     )
     project.path.write_text(text)
     again = luthier.open(project.path)
