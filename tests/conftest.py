@@ -41,20 +41,17 @@ def films() -> list[Record]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory, tweets: list[Record]) -> Path:
-    """A two-layer BERT with random weights and a real WordPiece tokenizer: trains in a second."""
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A two-layer BERT with random weights and MiniLM's real tokenizer: trains in seconds, and to the same weights."""
     import torch
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import AutoTokenizer, BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny-bert")
-    tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator([record.input for record in tweets[:800]], vocab_size=800, show_progress=False)
-    tokenizer.save_model(str(folder))
-    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=128).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(minilm, model_max_length=128)
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=800, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=128,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)

@@ -198,7 +198,7 @@ def test_a_candidate_that_only_lacks_labels_waits_and_is_judged_again(project: P
     )
     project.path.write_text(text)
     again = luthier.open(project.path)
-    live(again, shifted(films)[:70], NOON)
+    live(again, shifted(films)[:250], NOON)
     assert again.watch().decision.action == "retrain"
     fitted = again.update()
     assert fitted.verdict.outcome == "inconclusive", fitted.verdict.why
@@ -206,7 +206,7 @@ def test_a_candidate_that_only_lacks_labels_waits_and_is_judged_again(project: P
     looks = iter(range(1))
     again.loop(interval=0, stop=lambda: next(looks, None) is None)
     assert [one.number for one in again.versions()] == [1, 2], "the waiting candidate is not trained again"
-    live(again, shifted(films)[70:270], NOON + timedelta(days=1))
+    live(again, shifted(films)[250:500], NOON + timedelta(days=1))
     looks = iter(range(1))
     again.loop(interval=0, stop=lambda: next(looks, None) is None)
     last = again.story()["decisions"][-1]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["autocast", "cpu_limit", "has_bf16", "one_thread", "use_bf16", "use_threads"]
+__all__ = [
+    "autocast",
+    "cpu_limit",
+    "has_bf16",
+    "helpful_threads",
+    "one_thread",
+    "processors",
+    "tune_process",
+    "use_bf16",
+    "use_threads",
+]
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86: the first two; Arm names its own "bf16"
 
 
@@ -46,16 +59,66 @@ def cpu_limit() -> int:
         return max(1, affinity)
 
 
+def tune_process() -> None:
+    """Two settings of a process that trains or answers; to be called before torch is imported.
+
+    OpenMP's threads sleep when they wait for each other, where by default they spin: with a server and a training on two
+    processors, spinning made two threads half as fast as one (46 against 81 training texts a second), sleeping they were
+    never slower than one (measured). The user's own OMP_WAIT_POLICY stays. And glibc keeps large blocks it has freed,
+    where by default every step of a training gets its gradients as fresh pages (measured: 1.3 times the texts a second).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with suppress(OSError, AttributeError, TypeError):  # another C library: it does as it does
+        tune = ctypes.CDLL(None).mallopt
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            tune(parameter, 1 << 30)
+
+
+@cache
+def processors() -> int:
+    """Threads torch had when this was first asked (OMP_NUM_THREADS counts), and this process may use."""
+    import torch
+
+    return int(max(1, min(torch.get_num_threads(), cpu_limit())))
+
+
 def use_threads(threads: int | None) -> int:
-    """Give torch that many threads (None: leave as it is), and say how many it has.
+    """Give torch that many threads in this thread (None: as many as are measured to help), and say how many.
 
     The number belongs to a run's record: the same seed with another number of threads gives other weights.
     """
     import torch
 
-    if threads is not None and threads != torch.get_num_threads():
+    if threads is None:
+        rows, weight = torch.ones(512, 384), torch.ones(1536, 384)  # 16 texts of 32 tokens in MiniLM's widest layer
+        threads = helpful_threads(lambda: torch.nn.functional.gelu(rows @ weight.T), gain=1.1)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def helpful_threads(work: Callable[[], object], *, gain: float) -> int:
+    """1, 2, 4 … `processors()`: doubled for as long as that makes `work` at least `gain` times as fast."""
+    import torch
+
+    before = torch.get_num_threads()
+
+    def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
-    return int(torch.get_num_threads())
+        work()
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    try:
+        chosen, best = 1, seconds(1) if processors() > 1 else 0.0
+        while chosen < processors() and gain * (found := seconds(min(2 * chosen, processors()))) <= best:
+            chosen, best = min(2 * chosen, processors()), found
+        return chosen
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

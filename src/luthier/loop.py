@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,16 @@ class Project(Workshop):
         return self._kept
 
     def _situation(self, watch: Watch, findings: Sequence[Finding], paged: detect.Page) -> Situation:
-        now = max((finding.at for finding in findings if finding.at), default=utc_now())
+        now = self._now(findings)
         updates = [row.at for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")]
         month = sum(moment > now - timedelta(days=30) for moment in updates)
         labels = len(watch.since_change()) if paged.loud else 0
         return Situation(findings, paged.loud, labels, now, updates[-1] if updates else None, month)
+
+    def _now(self, findings: Sequence[Finding]) -> datetime:
+        """The event time that findings, or without any the answers, have come to."""
+        newest = self.store.scan("answer", newest_first=True, limit=1)
+        return max((one.at for one in findings if one.at), default=None) or next((row.at for row in newest), utc_now())
 
     def _note(self, decision: Decision, champion: Version) -> None:
         """A decision row whenever what to do, or the kind of reason, changes; silence repeats nothing."""
@@ -172,9 +177,9 @@ class Project(Workshop):
         labelled during the training included."""
         champion, task = watch.champion, self._task_of(watch.champion)
         retained = self._old(prepared.split, champion).test
-        new, old = task.adapter(run.folder), task.adapter(self.registry.folder(champion))
+        new = task.adapter(run.folder)
         ours = evaluate.evaluate(task, new, retained, confidence=self._confidence())
-        theirs = task.columns(answered(old, retained))
+        theirs = self._columns(champion, task, retained)
         watch.read("label")
         learned = [one.id for one in mixed.fresh]
         chosen = {*learned, *(one.id for one in mixed.holdout)}
@@ -196,6 +201,7 @@ class Project(Workshop):
         estimates = dict(task.estimates(fresh[0])) | {"latency_ms": ours.estimates["latency_ms"]}
         reference = self._reference(champion, new, {*learned, *about["holdout"]}, held, fresh[0])
         made = self._register(run, prepared, estimates, verdict, reference, parent=champion, extra={"update": about})
+        self._columns(made, task, retained, ours.columns)
         return Fitted(made, run, verdict)
 
     def _unseen(self, watch: Watch, learned: Sequence[str], since: str) -> list[Record]:
@@ -213,7 +219,7 @@ class Project(Workshop):
         passed = verdict.outcome == "pass"
         waits = verdict.outcome == "inconclusive" and _only_lacks_labels(verdict)
         action = "promote" if passed else "label" if waits else "reject"
-        moment = max((finding.at for finding in watch.monitor.findings() if finding.at), default=utc_now())
+        moment = self._now(watch.monitor.findings())
         body = {
             "action": action, "why": verdict.why, "model": made.name,
             "checks": sorted({finding.check for finding in verdict.findings}),

@@ -150,11 +150,12 @@ class Workshop:
         held = evaluate.evaluate(task, adapter, prepared.split.test, confidence=self._confidence())
         champion = self.registry.champion()
         verdict = gate.gate(
-            held.columns, self._answers_of(champion, task, prepared.split.test), require=self.config.require,
+            held.columns, self._columns(champion, task, prepared.split.test) if champion else None, require=self.config.require,
             options=self.config.gate, estimates=held.estimates, labels=prepared.labels,
         )  # fmt: skip
         reference = with_tags(held.columns, prepared.split.test, self.config.monitor.slices)
         made = self._register(run, prepared, held.estimates, verdict, reference, parent=None)
+        self._columns(made, task, prepared.split.test, held.columns)
         return Fitted(made, run, verdict)
 
     def _made_by(self, run: Run) -> Fitted | None:
@@ -236,7 +237,7 @@ class Workshop:
         champion = self.registry.champion()
         rival = None if champion is None or champion.number == number else champion
         return gate.gate(
-            held.columns, self._answers_of(rival, task, records), require=self.config.require,
+            held.columns, self._columns(rival, task, records) if rival else None, require=self.config.require,
             options=self.config.gate, estimates=held.estimates, labels=task.labels,
         )  # fmt: skip
 
@@ -253,14 +254,15 @@ class Workshop:
     def columns(self, number: int, records: Sequence[Record]) -> Columns:
         """What a version says about records, as columns (`loss` where they have a target)."""
         made = self.registry.version(number)
-        columns: Columns = self._answers_of(made, self._task_of(made), records) or {}
-        return columns
+        return self._columns(made, self._task_of(made), records)
 
-    def _answers_of(self, made: Version | None, task: Any, records: Sequence[Record]) -> Columns | None:
-        if made is None:
-            return None
-        columns: Columns = task.columns(answered(task.adapter(self.registry.folder(made)), records))
-        return columns
+    def _columns(self, made: Version, task: Any, records: Sequence[Record], known: Columns | None = None) -> Columns:
+        """What a version says about records: `known`, or from the last time, or asked now."""
+        name = digest(made.digest, [[one.id, one.input, one.target] for one in records])
+        return evaluate.remembered(
+            self.home / self.config.store / "columns" / f"{name}.columns",
+            lambda: known or task.columns(answered(task.adapter(self.registry.folder(made)), records)),
+        )
 
     # versions -------------------------------------------------------------------------------------------------------
 

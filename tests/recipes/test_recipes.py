@@ -280,7 +280,7 @@ def test_mean_pooling_in_stock_weights_is_mean_pooling(tiny_model: Path, tweets:
 def test_a_decoder_gets_no_head(tmp_path: Path, tiny_model: Path, split: Split) -> None:
     from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
-    GPT2Model(GPT2Config(vocab_size=800, n_positions=64, n_embd=16, n_layer=1, n_head=2)).save_pretrained(
+    GPT2Model(GPT2Config(vocab_size=30522, n_positions=64, n_embd=16, n_layer=1, n_head=2)).save_pretrained(
         tmp_path / "gpt"
     )
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "gpt")

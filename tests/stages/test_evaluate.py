@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from luthier.errors import DataError, RecordError
 from luthier.names import get
-from luthier.stages.evaluate import by_slice, evaluate
+from luthier.stages.evaluate import by_slice, evaluate, remembered
 from luthier.types import Record
 
 TASK = get("task", "text_classification")(labels=("no", "yes"))
@@ -80,3 +81,23 @@ def test_unlabelled_records_among_labelled_ones_are_answered_and_not_counted() -
     found = evaluate(TASK, Parrot(), records)
     assert found.estimates["accuracy"].n == 40
     assert np.isnan(found.columns["loss"]).sum() == 10
+
+
+def test_columns_are_computed_once_and_again_when_the_file_is_broken(tmp_path: Path) -> None:
+    asked = []
+
+    def compute() -> dict[str, np.ndarray]:
+        asked.append(1)
+        return {"loss": np.array([0.0, 1.0]), "label": np.array(["no", "yes"])}
+
+    path = tmp_path / "columns" / "one.columns"
+    for _ in range(2):
+        found = remembered(path, compute)
+        assert (found["loss"].tolist(), found["label"].tolist()) == ([0.0, 1.0], ["no", "yes"])
+    assert len(asked) == 1
+    path.write_bytes(path.read_bytes()[:20])  # a full disk cut it short
+    assert remembered(path, compute)["loss"].tolist() == [0.0, 1.0]
+    assert len(asked) == 2
+    for number in range(30):
+        remembered(tmp_path / "columns" / f"{number}.columns", compute)
+    assert len(list((tmp_path / "columns").iterdir())) <= 8

@@ -307,20 +307,6 @@ def test_inputs_stay_out_of_the_record_when_asked(serve: Open) -> None:
     assert (house.rows[0].input, house.rows[0].output["label"]) == (None, "positive")
 
 
-def test_texts_run_with_others_of_their_length_and_answers_keep_their_order(serve: Open) -> None:
-    class Lengths(Fixed):
-        def answer(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-            sizes.append([len(record.input) for record in records])
-            return [{"label": record.id, "confidence": 0.5} for record in records]
-
-    sizes: list[list[int]] = []
-    server = serve(House({1: Lengths()}), max_batch=32, max_wait_ms=50)
-    sizes.clear()
-    records = [Record(f"r{i}", utc_now(), "x" * (300 if i % 2 else 10)) for i in range(32)]
-    assert [answer.record.output["label"] for answer in server.answer(records)] == [f"r{i}" for i in range(32)]
-    assert sizes == [[10] * 16, [300] * 16]
-
-
 def test_a_real_model_answers_in_batches_as_it_does_one_by_one(serve: Open, tiny_model: Path, tmp_path: Path) -> None:
     import torch
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from luthier import classification
+from luthier import classification, hardware, textmodel
 from luthier.errors import ModelError, RecordError, TargetError
 from luthier.names import get
 from luthier.options import FitOptions
@@ -188,6 +188,31 @@ def test_other_labels_get_a_new_classifier_that_does_not_answer(trained: Path, t
         adapter.answer(tweets[:1])
     with pytest.raises(TargetError, match="no label of the model"):
         adapter.batch(tweets[:1])
+
+
+def test_texts_are_computed_with_others_of_their_length(trained: Path, tweets: list[Record]) -> None:
+    adapter = TextClassifier.load(trained)
+    mixed = [replace(one, input=one.input if i % 2 else one.input.split()[0]) for i, one in enumerate(tweets[:64])]
+    computed = []
+    adapter.model.register_forward_pre_hook(
+        lambda _, __, inputs: computed.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    answers = adapter.answer(mixed)
+    assert sum(computed) < 1.3 * sum(adapter.sizes(mixed)), "most of it is padding"
+    assert [one["length"] for one in answers] == adapter.sizes(mixed), "answers keep the order of their records"
+
+
+def test_lanes_side_by_side_say_what_one_says(
+    trained: Path, tweets: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, beside = TextClassifier.load(trained), TextClassifier.load(trained)
+    expected, features = alone.answer(tweets[:200]), alone.features(tweets[:200])
+    for module in (textmodel, hardware):
+        monkeypatch.setattr(module, "processors", lambda: 2)
+    for one, other in zip(beside.answer(tweets[:200]), expected, strict=True):
+        assert (one["label"], one["confidence"]) == (other["label"], pytest.approx(other["confidence"], abs=1e-6))
+    assert np.allclose(beside.features(tweets[:200]), features, atol=1e-6)
+    assert beside.answer([]) == []
 
 
 def test_hostile_texts_are_answered_quickly(trained: Path) -> None:

@@ -11,12 +11,14 @@ import sys
 from luthier.cli import making, running, seeing
 from luthier.cli.base import app, emit
 from luthier.errors import LuthierError
+from luthier.hardware import tune_process
 
 __all__ = ["app", "main", "making", "running", "seeing"]
 
 
 def main() -> None:
     """Run a verb; errors become one message and an exit code."""
+    tune_process()
     try:
         code = app(standalone_mode=False)
     except LuthierError as error:

@@ -46,12 +46,15 @@ class Plan:
     accuracy: float = 0.88
     min_labels: int = 1000
     holdout: float = 0.4
+    replay: float = 0.5
+    margin: float = 0.03
     rungs: tuple[str, ...] = ("head", "full")
 
 
 FULL = Plan()
 QUICK = Plan(
-    tweets=2200, calm=300, after=300, unseen=1500, update_epochs=3, train=0.32, accuracy=0.82, min_labels=600, holdout=0.3, rungs=("full",)
+    tweets=1900, calm=300, after=300, unseen=1000, train=0.36, accuracy=0.82, margin=0.04, min_labels=560, holdout=0.2,
+    replay=0.35, update_epochs=3, rungs=("full",),
 )  # fmt: skip
 
 
@@ -143,9 +146,9 @@ require:                                # lower confidence bounds (95 %) must re
   f1_smallest: {{at_least: {plan.accuracy - 0.1:.2f}}}
   latency_ms: {{at_most: 1000}}
 fit: {{recipe: auto, rungs: [{", ".join(plan.rungs)}], epochs: {plan.epochs}, max_length: 96}}
-gate: {{margin: 0.03, max_flips: 0.05}}
+gate: {{margin: {plan.margin}, max_flips: 0.05}}
 monitor: {{tolerance: 0.03, window_minutes: 180}}
-update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {5 * plan.min_labels}, holdout: {plan.holdout}, epochs: {plan.update_epochs}}}
+update: {{mode: auto, min_labels: {plan.min_labels}, max_labels: {5 * plan.min_labels}, holdout: {plan.holdout}, replay: {plan.replay}, epochs: {plan.update_epochs}}}
 serve: {{port: {port}}}
 """,
         encoding="utf-8",
@@ -210,12 +213,12 @@ def _live(
     while len(rest) > plan.after and not heard.training() and loop.poll() is None:
         rest = rest[traffic.send(rest[:640], until=heard.training) :]
     say(f"     without labels: {_without_labels(project)}")
-    while len(rest) > plan.after and not heard.concluded() and loop.poll() is None:  # life goes on, more slowly
-        rest = rest[traffic.send(rest[:32], until=heard.concluded, pause=0.2) :]
+    while (
+        len(rest) > plan.after and not heard.concluded() and loop.poll() is None
+    ):  # while it trains life goes on slowly
+        rest = rest[traffic.send(rest[:32], until=heard.concluded, pause=0.0 if heard.waiting() else 0.8) :]
     traffic.flush()
-    patience = (
-        time.monotonic() + 180
-    )  # the sentences are used up: what is under way may end, but nothing waits for ever
+    patience = time.monotonic() + 180  # the sentences are used up: what is under way may end, nothing waits for ever
     while not heard.concluded() and loop.poll() is None and time.monotonic() < patience:
         time.sleep(0.2)
     if project.registry.champion_since() > promotions:
@@ -232,12 +235,12 @@ class _Decisions:
     def __init__(self, project: Any, say: Say) -> None:
         self._project, self._say = project, say
         self._seen = project.store.last("decision")
-        self._actions: set[str] = set()
+        self._actions: list[str] = []
 
     def _look(self) -> None:
         for row in self._project.store.scan("decision", since=self._seen):
             self._seen = row.seq
-            self._actions.add(row.body["action"])
+            self._actions.append(row.body["action"])
             self._say(f"     {row.at:%a %H:%M}  {row.body['action']}: {row.body['why']}")
 
     def training(self) -> bool:
@@ -246,7 +249,12 @@ class _Decisions:
 
     def concluded(self) -> bool:
         self._look()
-        return bool(self._actions & {"promote", "reject"})
+        return not {"promote", "reject"}.isdisjoint(self._actions)
+
+    def waiting(self) -> bool:
+        """Whether a trained candidate waits for more labels to be judged by."""
+        self._look()
+        return "retrain" in self._actions and self._actions[-1] == "label"
 
 
 def _caught_up(project: Any, loop: subprocess.Popen[bytes], seconds: float = 30) -> None:

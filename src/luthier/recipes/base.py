@@ -61,10 +61,10 @@ class Start:
     began: float
 
 
-def begin(task: Task, source: str | Path, split: Split, options: FitOptions) -> Start:
+def begin(task: Task, source: str | Path, split: Split, options: FitOptions, work: Path) -> Start:
     """Load `source` with what `options` say about threads, seed, precision, dropout, length and the loss."""
     began = time.monotonic()
-    threads = use_threads(options.threads)
+    threads = _threads(options, work)
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -125,6 +125,18 @@ def rate_for(adapter: Any, *, small: float, large: float) -> float:
 def _candidate(work: Path, recipe: str, done: Mapping[str, Any]) -> Candidate:
     curves = {name: [(int(step), float(value)) for step, value in curve] for name, curve in done["curves"].items()}
     return Candidate(work / "model", recipe, curves, done["seconds"], done["stopped"], done["about"])
+
+
+def _threads(options: FitOptions, work: Path) -> int:
+    """As asked for, or as measured when the run began: a resume with another number would end with other weights."""
+    path = work / "threads"
+    try:
+        return use_threads(options.threads or int(path.read_text("ascii")))
+    except (OSError, ValueError):
+        threads = use_threads(None)
+        work.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_text(path, str(threads))
+        return threads
 
 
 def _balanced(labels: Sequence[str], records: Sequence[Record]) -> list[float]:

@@ -30,7 +30,7 @@ class Full:
         key = run_key(self.name, source, split, options)
         if done := finished(work, self.name, key):
             return done
-        start = begin(task, source, split, options)
+        start = begin(task, source, split, options, work)
         rate = options.learning_rate or rate_for(start.adapter, small=1e-4, large=3e-5)
         trained = train(
             start.adapter, split, options, work, learning_rate=rate, key=key, deadline=deadline, say=progress

@@ -62,7 +62,7 @@ class Head:
         key = run_key(self.name, source, split, options)
         if done := finished(work, self.name, key):
             return done
-        start = begin(task, source, split, options)
+        start = begin(task, source, split, options, work)
         pooling = add_mean_pooling(start.adapter) if start.adapter.fresh else "own"
         cache = _Cache(work.parent / "features", start.adapter, progress)
         train, validation = cache.features(split.train), cache.features(split.validation)

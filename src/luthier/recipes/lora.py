@@ -36,7 +36,7 @@ class Lora:
         key = run_key(self.name, source, split, options)
         if done := finished(work, self.name, key):
             return done
-        start = begin(task, source, split, options)
+        start = begin(task, source, split, options, work)
         plain, rate = (
             start.adapter.model,
             options.learning_rate or rate_for(start.adapter, small=1e-3, large=3e-4),

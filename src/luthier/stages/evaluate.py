@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from luthier.errors import DataError
+from luthier import codec
+from luthier.errors import DataError, StateError
 from luthier.tasks.base import Adapter, Task, answered, latency_ms
 from luthier.types import Columns, Estimate, Record
 
-__all__ = ["Evaluation", "by_slice", "evaluate"]
+__all__ = ["Evaluation", "by_slice", "evaluate", "remembered"]
+
+_KEPT = 8  # sets of columns a folder keeps: two versions on a few sets of records
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,26 @@ def evaluate(
     columns = task.columns(answered(adapter, records, batch))
     estimates = {**task.estimates(columns, confidence), "latency_ms": latency_ms(adapter, records)}
     return Evaluation(columns, estimates, time.monotonic() - began)
+
+
+def remembered(path: Path, compute: Callable[[], Columns]) -> Columns:
+    """The columns that lie at `path`, or what `compute` gives, kept there for the next time; the oldest files go.
+
+    A version's weights never change, so neither does what it says about the same records: a champion is not asked again
+    for every candidate it is compared with.
+    """
+    try:
+        kept: Columns = codec.unpack(path.read_bytes())
+        return kept
+    except (OSError, StateError):
+        columns = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".part")
+    fresh.write_bytes(codec.pack(columns))
+    fresh.replace(path)
+    for old in sorted(path.parent.glob("*.columns"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return columns
 
 
 def by_slice(

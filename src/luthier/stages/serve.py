@@ -29,7 +29,6 @@ __all__ = ["Answer", "Busy", "Late", "NotReady", "Server", "Status", "Ticket"]
 
 log = logging.getLogger("luthier.serve")
 _LONGEST_BACKOFF = 30.0  # seconds between attempts to load a version that will not load
-_RUN, _STRETCH = 8, 1.25  # texts before a run may end, and how much longer than its first the next must be
 _KEPT = 8  # recent records a new version is warmed up with
 
 
@@ -205,17 +204,10 @@ class Server:
             wanted.append(item)
         if not wanted:
             return
-        outputs = self._outputs(adapter, [item.record for item in wanted])
+        outputs = _tried(adapter, [item.record for item in wanted])
         self._recent = tuple(item.record for item in wanted[:_KEPT])
         for item, output in zip(wanted, outputs, strict=True):
             self._settle(item, version, output)
-
-    def _outputs(self, adapter: Adapter, records: Sequence[Record]) -> list[dict[str, Any] | str]:
-        """One output a record, in their order; where the model fails it is an error text instead."""
-        outputs: dict[int, dict[str, Any] | str] = {}
-        for rows in _alike(records):
-            outputs.update(zip(rows, _tried(adapter, [records[row] for row in rows]), strict=True))
-        return [outputs[row] for row in range(len(records))]
 
     def _settle(self, item: _Item, version: Version, output: dict[str, Any] | str) -> None:
         if isinstance(output, str):
@@ -301,25 +293,9 @@ class Server:
         return (record,)
 
 
-def _alike(records: Sequence[Record]) -> list[list[int]]:
-    """Rows in runs of texts of like length, the shortest first; what is no text stays together.
-
-    A batch is padded to its longest text: with 32 sentences at once MiniLM gave 1.46 times as many answers a CPU
-    second in such runs (16 at once: 1.2 times).
-    """
-    texts = [record.input for record in records if isinstance(record.input, str)]
-    if len(texts) < len(records):
-        return [list(range(len(records)))]
-    runs: list[list[int]] = [[]]
-    for row in sorted(range(len(texts)), key=lambda row: len(texts[row])):
-        if len(runs[-1]) >= _RUN and len(texts[row]) > _STRETCH * len(texts[runs[-1][0]]):
-            runs.append([])
-        runs[-1].append(row)
-    return runs
-
-
 def _tried(adapter: Adapter, records: Sequence[Record]) -> list[dict[str, Any] | str]:
-    """What `_checked` gives; when the model fails on several each is tried alone, and the error of one is text."""
+    """One output a record, in their order. When the model fails on several each is tried alone; the error of one is
+    text."""
     try:
         return list(_checked(adapter, records))
     except Exception as error:
