@@ -133,6 +133,12 @@ def test_only_loopback_is_served_without_keys(open_site: Open, tmp_path: Path) -
     bind(guarded, ServeOptions(host="0.0.0.0", port=0))[1].close()
 
 
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(open_site: Open) -> None:
+    _, opened = bind(open_site().app, ServeOptions(port=0))
+    with opened, socket.create_connection(opened.getsockname()), opened.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "Nagle's algorithm costs every answer 40 ms"
+
+
 def test_other_host_names_and_origins_are_refused(open_site: Open) -> None:
     site = open_site(allowed_hosts=("models.example",))
     port = site.url.rsplit(":", 1)[1]
