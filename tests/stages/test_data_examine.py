@@ -206,3 +206,11 @@ def test_real_intents(data_folder: Path) -> None:
     assert issues["train_test_overlap"].rows == ("train.jsonl:12067", "train.jsonl:14019")
     assert issues["near_duplicate"].count > 50
     assert len(clean(train, test).records) == 14_998
+
+
+@pytest.mark.timeout(60)
+def test_a_hundred_thousand_classes_take_seconds() -> None:
+    rows = [Record(f"r{i}", NOW, f"t{i:x}", target=f"c{i % 100_000}") for i in range(250_000)]
+    found = {issue.rule: issue for issue in examine(rows)}
+    assert found["many_classes"].count == 100_000
+    assert found["rare_class"].count == 250_000

@@ -218,9 +218,9 @@ def _classes(sets: _Sets) -> Iterator[Issue]:
     if len(counts) > 1000:
         message = f"{len(counts):,} classes: each needs its own examples; merge what you can"
         yield Issue("warning", "many_classes", message, len(counts))
-    rare = [label for label, count in counts.items() if count < FEWEST]
+    rare = {label for label, count in counts.items() if count < FEWEST}
     if rare:
-        at = [i for i, r in enumerate(sets.train.records) if r.target in set(rare)]
+        at = [i for i, r in enumerate(sets.train.records) if r.target in rare]
         sides = "train, validation and test" if not sets.test.records else "train and validation"
         names = _few(sorted(rare, key=lambda label: counts[label]), counts)
         message = f"{len(rare):,} classes with fewer than {FEWEST} examples, too few for each of {sides}: {names}; "
