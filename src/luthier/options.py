@@ -109,7 +109,7 @@ class FitOptions:
     recipe: str = "auto"
     rungs: tuple[str, ...] = ("head", "lora", "full")
     epochs: int = 3
-    batch_size: int = 32
+    batch_size: int = 16
     learning_rate: float | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.01

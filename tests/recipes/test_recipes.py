@@ -20,7 +20,7 @@ from luthier.types import Record, Split
 
 LABELS = ("negative", "positive")
 TASK = get("task", "text_classification")(labels=LABELS)
-OPTIONS = FitOptions(epochs=2, threads=1, learning_rate=1e-3)
+OPTIONS = FitOptions(epochs=2, threads=1, batch_size=32, learning_rate=1e-3)
 
 
 def weights(folder: Path) -> bytes:

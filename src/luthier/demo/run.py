@@ -54,7 +54,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     tweets=1900, calm=300, after=300, unseen=1000, train=0.36, accuracy=0.82, margin=0.04, min_labels=560, holdout=0.2,
-    replay=0.35, update_epochs=3, rungs=("full",),
+    replay=0.35, update_epochs=2, rungs=("full",),
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ _PASSES = 20  # passes over the cached features an epoch of `fit.epochs` stands 
 _PATIENCE = 5  # likewise
 _RIDGE = (100.0, 30.0, 10.0, 0.0)  # penalties on the squared weights, over n; the lowest validation loss decides
 _CHUNK = 2048  # records whose features are written together
+_LOGITS = 50_000_000  # held at once
 _MODELS = 3  # models whose features are kept
 _LOUD = 32.0  # the mean against the first token's own state, which a transformer layer always adds
 _SOFT = 0.1  # keeps tanh of the pooled features nearly linear
@@ -251,8 +252,10 @@ class _Linear:
     def _validation_loss(self) -> float:
         import torch
 
+        n, rows = len(self.y_validation), max(1, _LOGITS // len(self.adapter.labels))
         with torch.no_grad():
-            return float(self._loss(self.x_validation, self.y_validation)) if len(self.y_validation) else math.nan
+            parts = zip(self.x_validation.split(rows), self.y_validation.split(rows), strict=True)
+            return sum(float(self._loss(x, y)) * len(y) for x, y in parts) / n if n else math.nan
 
     def _loss(self, x: Any, y: Any) -> Any:
         from torch.nn import functional

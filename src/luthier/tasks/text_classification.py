@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ class TextClassification:
     labels: tuple[str, ...] = ()
     name = "text_classification"
 
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {label: index for index, label in enumerate(self.labels)}
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names `estimates` gives."""
@@ -48,7 +53,7 @@ class TextClassification:
                 f"record {record.id}: input is {record.input[:20]!r}, a text with nothing in it. Remove the row, "
                 f"or name the right column under `data: columns: input:` in luthier.yaml"
             )
-        if record.target is not None and record.target not in self.labels:
+        if record.target is not None and _index(self._places, record.target) < 0:
             raise TargetError(
                 f"record {record.id}: target {record.target!r} is not a label of {self.name}; labels are "
                 f"{_few(self.labels)}. Add it to `labels:` in luthier.yaml, or set `unknown_labels: drop`"
@@ -56,7 +61,7 @@ class TextClassification:
 
     def columns(self, records: Sequence[Record]) -> Columns:
         """One row a record; `score` is the probability of the second of two labels, `target_score` the target's."""
-        place = {label: index for index, label in enumerate(self.labels)}
+        place = self._places
         outputs = [record.output if isinstance(record.output, Mapping) else {} for record in records]
         predicted = np.array([_index(place, output.get("label")) for output in outputs], np.int64)
         target = np.array([_index(place, record.target) for record in records], np.int64)
@@ -92,7 +97,7 @@ class TextClassification:
         found = np.full(len(outputs), np.nan)
         for row, (output, label) in enumerate(zip(outputs, wanted, strict=True)):
             scores = output.get("scores")
-            if not isinstance(scores, Mapping) or not scores or label not in self.labels:
+            if not isinstance(scores, Mapping) or not scores or _index(self._places, label) < 0:
                 continue
             rest = max(0.0, 1.0 - sum(map(_number, scores.values()))) / max(1, len(self.labels) - len(scores))
             found[row] = _number(scores.get(label, rest))
