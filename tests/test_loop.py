@@ -196,7 +196,7 @@ def test_a_candidate_that_only_lacks_labels_waits_and_is_judged_again(project: P
     text = (
         project.path.read_text().replace("holdout: 0.4", "holdout: 0.05").replace("min_labels: 150", "min_labels: 30")
     )
-    project.path.write_text(text)
+    project.path.write_text(text.replace("margin: 0.1", "alpha: 0.0005, margin: 0.1"))
     again = luthier.open(project.path)
     live(again, shifted(films)[:250], NOON)
     assert again.watch().decision.action == "retrain"

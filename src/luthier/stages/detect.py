@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,8 @@ def _e_value(finding: Finding) -> float:
 def change_point(losses: np.ndarray) -> int:
     """Index at which the mean of `losses` (n,) most likely rose: the best split in two Bernoulli means.
 
-    0 when no split explains a rise. Losses between 0 and 1 count by their value (quasi-likelihood).
+    0 when no split explains a rise: the best of n splits of equal losses gains more than ln n + 2 in log-likelihood in
+    one stream of a hundred. Losses between 0 and 1 count by their value (quasi-likelihood).
     """
     n = len(losses)
     if n < 2:
@@ -57,7 +59,7 @@ def change_point(losses: np.ndarray) -> int:
     gain = left_n * _log_likelihood(left) + (n - left_n) * _log_likelihood(right)
     gain = np.where(right > left, gain, -np.inf)
     best = int(np.argmax(gain))
-    return best + 1 if np.isfinite(gain[best]) else 0
+    return best + 1 if gain[best] - n * float(_log_likelihood(total[-1:] / n)[0]) > math.log(n) + 2 else 0
 
 
 def _log_likelihood(mean: np.ndarray) -> np.ndarray:
