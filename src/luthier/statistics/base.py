@@ -25,10 +25,15 @@ __all__ = [
     "hash64",
     "known_when",
     "log_buckets",
+    "merged_scores",
+    "natural_log",
     "normal",
+    "numbers",
+    "on_logit",
     "quotient",
     "rows",
     "same_options",
+    "scored",
     "share",
     "variance",
     "wilson_bounds",
@@ -100,6 +105,18 @@ def column(columns: Columns, name: str) -> np.ndarray:
         return np.ascontiguousarray(array, dtype=np.float64)
     except (TypeError, ValueError):
         return np.fromiter((_number(value) for value in array.tolist()), np.float64, len(array))
+
+
+def numbers(columns: Columns, *names: str) -> tuple[np.ndarray, ...]:
+    """These columns as float64 arrays of the same length, (n,) each; see `column`.
+
+    Raises StateError when their lengths differ.
+    """
+    found = tuple(column(columns, name) for name in names)
+    if len({len(values) for values in found}) > 1:
+        listed, sizes = " and ".join(map(repr, names)), " and ".join(str(len(values)) for values in found)
+        raise StateError(f"columns {listed} have {sizes} rows; they must have the same")
+    return found
 
 
 def _number(value: Any) -> float:
@@ -231,6 +248,71 @@ def log_buckets(values: np.ndarray, bits: int) -> np.ndarray:
     return shifted.view(np.int64)
 
 
+def natural_log(x: np.ndarray) -> np.ndarray:
+    """ln x within 2 units in the last place, x (n,) > 0 and finite; 2 artanh((m - 1) / (m + 1)) by its series.
+
+    Additions, products and quotients are rounded alike by every processor; `np.log` may differ in the last bit.
+    """
+    logarithm = np.empty(len(x))
+    for start in range(0, len(x), _CHUNK):
+        m, power = np.frexp(x[start : start + _CHUNK])
+        low = m < math.sqrt(0.5)
+        m += m * low
+        s = (m - 1) / (m + 1)  # |s| < 0.1716
+        square, series = s * s, np.zeros_like(s)
+        for k in range(23, 1, -2):
+            series += 1 / k
+            series *= square
+        logarithm[start : start + _CHUNK] = (power - low) * math.log(2) + (2 * s + 2 * s * series)
+    return logarithm
+
+
+_ODDS_LOW, _ODDS_HIGH = -64, 54  # powers of two of the odds; 1 - p is never below 2**-53
+
+
+def scored(p: np.ndarray, y: np.ndarray, bits: int) -> dict[str, Any]:
+    """Scores p in [0, 1] and targets y, 0 or 1, (n,) each, counted in 2**bits bins to the octave of p / (1 - p).
+
+    {missing, bins: rising int64 (m,), negative, positive: int64 (m,)}; a bin is 2**-bits wide at most on the logit.
+    """
+    good = (p >= 0) & (p <= 1) & ((y == 0) | (y == 1))
+    n = len(p)
+    p, y = p[good], y[good]
+    with np.errstate(divide="ignore"):
+        odds = p / (1 - p)
+    low, high = (1023 + _ODDS_LOW) << bits, (1023 + _ODDS_HIGH) << bits
+    code = (np.clip(log_buckets(np.abs(odds), bits), low, high) - low) * 2 + (y == 1)
+    found, times = _tallied(code)
+    bins = np.unique(found >> 1)
+    both = np.zeros((len(bins), 2), np.int64)
+    both[np.searchsorted(bins, found >> 1), found & 1] = times
+    return _scores(n - len(p), bins, both)
+
+
+def _tallied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct codes (n,) int64, rising, and how often each occurs."""
+    first, last = (int(codes.min()), int(codes.max())) if len(codes) else (0, 0)
+    if last - first > 8 * len(codes):
+        return np.unique(codes, return_counts=True)
+    counts = np.bincount(codes - first)
+    found = np.flatnonzero(counts)
+    return found + first, counts[found]
+
+
+def merged_scores(a: State, b: State) -> dict[str, Any]:
+    """The counts of `scored` in two states, added."""
+    bins = np.union1d(a["bins"], b["bins"])
+    both = np.zeros((len(bins), 2), np.int64)
+    for state in (a, b):
+        both[np.searchsorted(bins, state["bins"])] += np.stack((state["negative"], state["positive"]), axis=1)
+    return _scores(a["missing"] + b["missing"], bins, both)
+
+
+def _scores(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
+    negative, positive = (np.ascontiguousarray(side) for side in (both[:, 0], both[:, 1]))
+    return {"missing": int(missing), "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
+
+
 _FNV = np.uint64(0x100000001B3)
 
 
@@ -304,3 +386,11 @@ def normal(value: float, error: float, n: int, confidence: float) -> Estimate:
         return Estimate()
     half = z_score(confidence) * error
     return Estimate(value, int(n), value - half, value + half)
+
+
+def on_logit(value: float, error: float, n: int, confidence: float) -> Estimate:
+    """A share `value` inside (0, 1) with its standard error, as a normal interval on the logit (delta method)."""
+    half = z_score(confidence) * error / (value * (1 - value))
+    centre = math.log(value / (1 - value))
+    low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
+    return Estimate(value, int(n), min(low, value), max(high, value))

@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, column, hash64, same_options, share, wilson_bounds, z_score
+from luthier.statistics.base import State, When, hash64, numbers, on_logit, same_options, share, wilson_bounds
 from luthier.types import Columns, Estimate
 
 __all__ = ["Confusion", "f1", "matrix", "per_class"]
@@ -35,7 +35,7 @@ class Confusion:
 
     Per class, what is right, supported and predicted is always exact, so every metric below is too. Of the cells off
     the diagonal, those with the smallest hash are kept, `cells` at most; the others are one exact count. Rows without
-    a target or prediction (negative, NaN) or with an index from 2**20 on are missing.
+    a target or prediction (negative, NaN, no whole number) or with an index from 2**20 on are missing.
 
     Reads `accuracy`, and per class `precision[c]`, `recall[c]` (Wilson) and `f1[c]` (Wilson on the Jaccard share
     tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) is a rising function) for the `shown` classes with most support;
@@ -56,13 +56,9 @@ class Confusion:
 
     def observe(self, columns: Columns) -> State:
         """{cells, n, missing, classes (k,), right, support, predicted (k,), codes (m,), times (m,), other}."""
-        target, predicted = column(columns, self.target), column(columns, self.predicted)
-        if len(target) != len(predicted):
-            raise StateError(
-                f"columns {self.target!r} and {self.predicted!r} have {len(target)} and {len(predicted)} rows; "
-                f"they must have the same"
-            )
+        target, predicted = numbers(columns, self.target, self.predicted)
         good = (target >= 0) & (target < _CODE) & (predicted >= 0) & (predicted < _CODE)
+        good &= (target == np.trunc(target)) & (predicted == np.trunc(predicted))
         codes, times = np.unique(
             target[good].astype(np.int64) * _CODE + predicted[good].astype(np.int64), return_counts=True
         )
@@ -163,9 +159,7 @@ def _average(state: State, metric: str, weights: np.ndarray | None, confidence: 
         below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
         return Estimate(mean, n, max(mean - below, 0.0), min(mean + above, 1.0))
     error = _delta_error(state, *_gradient(state, metric, share_of, value, random=weights is None))
-    centre, half = math.log(mean / (1 - mean)), z_score(confidence) * error / (mean * (1 - mean))
-    low_end, high_end = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
-    return Estimate(mean, n, min(low_end, mean), max(high_end, mean))
+    return on_logit(mean, error, n, confidence)
 
 
 def _gradient(
