@@ -37,7 +37,8 @@ class Auroc:
 
     def observe(self, columns: Columns) -> State:
         """{missing, bins: rising int64 (m,), negative, positive: int64 (m,)}, m ≤ 15,106."""
-        return scored(*numbers(columns, self.score, self.target), _BITS)
+        score, target = numbers(columns, self.score, self.target)
+        return scored(score, target, _BITS)
 
     def merge(self, a: State, b: State) -> State:
         return merged_scores(a, b)

@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, hash64, numbers, on_logit, same_options, share, wilson_bounds
+from luthier.statistics.base import State, When, class_scores, hash64, numbers, on_logit, same_options, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["Confusion", "f1", "matrix", "per_class"]
@@ -109,15 +109,7 @@ class Confusion:
 
 def per_class(state: State, confidence: float = 0.95) -> dict[str, tuple[np.ndarray, ...]]:
     """precision, recall and f1 of all of state["classes"] at once: (value, low, high, n), each (classes,)."""
-    right, support, predicted = (state[part] for part in _PARTS)
-    scores: dict[str, tuple[np.ndarray, ...]] = {}
-    for metric, n in (("precision", predicted), ("recall", support), ("f1", support + predicted - right)):
-        low, high = wilson_bounds(right, n, confidence)
-        value = np.divide(right, n, out=np.full(len(n), np.nan), where=n > 0)
-        if metric == "f1":  # so far the Jaccard share
-            value, low, high = (2 * j / (1 + j) for j in (value, low, high))
-        scores[metric] = (value, low, high, n)
-    return scores
+    return class_scores(state["right"], state["support"], state["predicted"], confidence)
 
 
 def matrix(state: State) -> tuple[np.ndarray, np.ndarray]:
