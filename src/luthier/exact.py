@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["Exact", "add", "exact_squares", "exact_sum", "natural_log", "quotient", "variance"]
+__all__ = ["Exact", "add", "exact_squares", "exact_sum", "natural_log", "product_parts", "quotient", "variance"]
 
 Exact: TypeAlias = Sequence[int]
 """A number without rounding: [m, e] is m · 2**e, with m odd, or [0, 0]. So equal numbers are equal data."""
@@ -86,12 +86,20 @@ def exact_squares(values: np.ndarray) -> Exact:
 def _square_sum(x: np.ndarray) -> int:
     if not len(x):
         return 0
-    carried = x * 134217729.0  # 2**27 + 1: splits x into two halves of 26 bits, Veltkamp 1968
-    high = carried - (carried - x)
-    low = x - high
-    product = x * x
-    error = ((high * high - product) + 2 * high * low) + low * low
+    product, error = product_parts(x, x)
     return _chunk_sum(product) + _chunk_sum(error)
+
+
+def product_parts(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x · y as a rounded product and its exact error (Dekker 1971), (n,) each; sizes below 2**400, no tiny ones."""
+    halves = []
+    for values in (x, y):
+        carried = values * 134217729.0  # 2**27 + 1: splits a value into two halves of 26 bits, Veltkamp 1968
+        high = carried - (carried - values)
+        halves.append((high, values - high))
+    (a, b), (c, d) = halves
+    product = x * y
+    return product, ((a * c - product) + (a * d + b * c)) + b * d
 
 
 def _exact(m: int, e: int) -> Exact:
