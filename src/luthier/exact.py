@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["Exact", "add", "exact_squares", "exact_sum", "natural_log", "product_parts", "quotient", "variance"]
+__all__ = ["Exact", "add", "exact_squares", "exact_sum", "fraction", "natural_log", "product_parts", "quotient", "variance"]
 
 Exact: TypeAlias = Sequence[int]
 """A number without rounding: [m, e] is m · 2**e, with m odd, or [0, 0]. So equal numbers are equal data."""
@@ -126,6 +127,12 @@ def quotient(a: Exact, by: int) -> float:
         return (m << e) / by if e >= 0 else m / (by << -e)
     except OverflowError:
         return math.inf if (m > 0) == (by > 0) else -math.inf
+
+
+def fraction(a: Exact) -> Fraction:
+    """The number itself."""
+    m, e = a
+    return Fraction(m << e) if e >= 0 else Fraction(m, 1 << -e)
 
 
 def variance(total: Exact, squares: Exact, n: int) -> float:

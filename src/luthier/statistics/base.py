@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from luthier.errors import StateError
-from luthier.exact import Exact, add, exact_squares, exact_sum, natural_log, quotient, variance
+from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
 from luthier.types import Columns, Estimate
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "hash64",
     "known_when",
     "log_buckets",
+    "mean_of",
     "merged_scores",
+    "moments",
     "natural_log",
     "normal",
     "numbers",
@@ -267,6 +270,25 @@ def normal(value: float, error: float, n: int, confidence: float) -> Estimate:
         return Estimate()
     half = z_score(confidence) * error
     return Estimate(value, int(n), value - half, value + half)
+
+
+def moments(x: np.ndarray, w: np.ndarray | None = None) -> list[Exact]:
+    """Exact Σw, Σw², Σwx, Σw²x and Σw²x² (products rounded), for `mean_of`; x and w (n,) finite, w 1 if None."""
+    if w is None:
+        n, total = add((len(x), 0), (0, 0)), exact_sum(x)
+        return [n, n, total, total, exact_sum(x * x)]
+    v = w * w
+    return [exact_sum(part) for part in (w, v, w * x, v * x, v * (x * x))]
+
+
+def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
+    """Σwx / Σw of n rows with its normal interval from Σw² (x - mean)²; of no weight nothing, of one row no interval."""
+    w, v, wx, vx, vxx = map(fraction, sums)
+    if not w:
+        return Estimate()
+    mean = wx / w
+    spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
+    return normal(float(mean), math.sqrt(spread / w**2 * n / (n - 1)) if n > 1 else math.nan, n, confidence)
 
 
 def on_logit(value: float, error: float, n: int, confidence: float) -> Estimate:

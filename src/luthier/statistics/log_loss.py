@@ -1,4 +1,4 @@
-"""How probable the truth was to the model: log loss, perplexity and, for all classes, the Brier score."""
+"""How probable the truth was to the model: log loss, perplexity and the Brier score of any number of classes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.exact import add, exact_sum, natural_log, quotient
+from luthier.exact import add, natural_log
 from luthier.names import register
-from luthier.statistics.base import State, When, column, normal, numbers, rows, same_options, share
+from luthier.statistics.base import State, When, mean_of, moments, numbers, rows, same_options, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["LogLoss"]
 
 _LEAST = 2.0**-52  # a probability is cut to [2**-52, 1 - 2**-52], as in scikit-learn
-_SUMS = ("loss", "loss_squares", "brier", "brier_squares")
 _ONE = 1e-4  # how far from 1 the probabilities of a row may sum
 
 
 @register("statistic", "log_loss.v1")
 @dataclass(frozen=True, slots=True)
 class LogLoss:
-    """Mean of -ln p(target), in nats, from a column `probability`.
+    """Mean of -ln p(target), in nats, from a column `probability`; a row counts once or by a column `weight` ≥ 0.
 
     `of` "target": it holds p(target), (n,); "positive": p of class 1, (n,), and `target` is 0 or 1; "classes": p of
-    all classes, (n, k), and `target` is an index into them. Reads `log_loss` (normal), `perplexity` = e**log_loss (its
-    ends carried over), `brier` (normal; mean squared distance to the truth, summed over classes; halved for two, as
-    scikit-learn has it; nothing for "target") and `missing` (Wilson): rows without a known target or with a
-    probability outside [0, 1], or whose probabilities do not sum to 1 within 1e-4.
+    all classes, (n, k), and `target` is an index into them. Reads `log_loss` (normal), `perplexity`, e**log_loss (its
+    ends carried over), `brier` (normal; mean squared distance to the truth, summed over classes and halved for two,
+    as scikit-learn has it; nothing for "target") and `missing` (Wilson): rows without a known target, with a
+    probability outside [0, 1] or probabilities that do not sum to 1 within 1e-4, or a weight that is no number ≥ 0.
     """
 
     name: ClassVar[str]
@@ -38,6 +37,7 @@ class LogLoss:
     probability: str = "target_score"
     target: str = "target"
     of: Literal["target", "positive", "classes"] = "target"
+    weight: str = ""
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -45,71 +45,64 @@ class LogLoss:
             raise ValueError(f"of is {self.of!r}; it must be 'target', 'positive' or 'classes'")
 
     def observe(self, columns: Columns) -> State:
-        """{of, n, missing, and Exact sums of loss and Brier score and of their squares}."""
-        read = {"target": self._of_target, "positive": self._of_positive, "classes": self._of_classes}
-        p, distance, seen = read[self.of](columns)
-        loss = -natural_log(np.clip(p, _LEAST, 1 - _LEAST))
-        values = zip(_SUMS, (loss, loss * loss, distance, distance * distance), strict=True)
-        state: dict[str, Any] = {"of": self.of, "n": len(p), "missing": seen - len(p)}
-        return state | {key: exact_sum(part) for key, part in values}
+        """{of, weight, n, missing, and of loss and brier the `moments`}."""
+        answers = {"target": self._of_target, "positive": self._of_positive, "classes": self._of_classes}
+        p, distance, good = answers[self.of](columns)
+        w = None
+        if self.weight:
+            weight, _ = numbers(columns, self.weight, self.probability if self.of == "target" else self.target)
+            good &= (weight >= 0) & (weight < np.inf)
+            w = weight[good]
+        loss = -natural_log(np.clip(p[good], _LEAST, 1 - _LEAST))
+        state: dict[str, Any] = {"of": self.of, "weight": self.weight, "n": len(loss), "missing": len(good) - len(loss)}
+        return state | {"loss": moments(loss, w), "brier": moments(distance[good], w)}
 
-    def _of_target(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, int]:
-        """(p(target), squared distance, rows seen) of the rows that are known."""
-        p = column(columns, self.probability)
-        known = p[(p >= 0) & (p <= 1)]
-        return known, np.zeros(0), len(p)
+    def _of_target(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(p(target), squared distance, whether they are known), (n,) each."""
+        (p,) = numbers(columns, self.probability)
+        return p, np.zeros(len(p)), (p >= 0) & (p <= 1)
 
-    def _of_positive(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, int]:
+    def _of_positive(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         p, target = numbers(columns, self.probability, self.target)
         good = (p >= 0) & (p <= 1) & ((target == 0) | (target == 1))
-        gap = np.abs(p - target)[good]
-        return np.where(target[good] == 1, p[good], 1 - p[good]), gap * gap, len(p)
+        gap = np.where(good, p - target, 0.0)
+        return np.where(target == 1, p, 1 - p), gap * gap, good
 
-    def _of_classes(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, int]:
-        p, target = rows(columns, self.probability), column(columns, self.target)
+    def _of_classes(self, columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        p, (target,) = rows(columns, self.probability), numbers(columns, self.target)
         if p.size == 0 and not len(target):
-            return np.zeros(0), np.zeros(0), 0
+            return target, target, target > 0
         if p.ndim != 2 or p.dtype.kind not in "biuf" or len(p) != len(target):
             raise StateError(
                 f"column {self.probability!r} is {p.dtype} of shape {p.shape} with {len(target)} targets; "
                 f"the probabilities of all classes are numbers (n, classes)"
             )
         k = p.shape[1]
-        good = ((p >= 0) & (p <= 1)).all(axis=1) & np.isin(target, np.arange(k))
-        p, y = p[good].astype(np.float64), target[good].astype(np.int64)
+        good = np.isin(target, np.arange(k)) & ((p >= 0) & (p <= 1)).all(axis=1)
+        y, p = np.where(good, target, 0).astype(np.int64), np.where(good[:, None], p, 0.0)
         total, distance = np.zeros(len(p)), np.zeros(len(p))
-        for i in range(k):  # a fixed order of additions, so that a row's sum never depends on its neighbours
+        for i in range(k):  # one class after the other: a row's sum never depends on its neighbours
             total += p[:, i]
             distance += (p[:, i] - (y == i)) ** 2
-        whole = np.abs(total - 1) <= _ONE
-        return p[np.arange(len(p)), y][whole], distance[whole] / (2 if k < 3 else 1), len(target)
+        good &= np.abs(total - 1) <= _ONE
+        return p[np.arange(len(p)), y], distance / (2 if k < 3 else 1), good
 
     def merge(self, a: State, b: State) -> State:
-        same_options(a, b, "of")
-        merged: dict[str, Any] = {"of": a["of"], "n": a["n"] + b["n"], "missing": a["missing"] + b["missing"]}
-        return merged | {key: add(a[key], b[key]) for key in _SUMS}
+        same_options(a, b, "of", "weight")
+        merged: dict[str, Any] = {"of": a["of"], "weight": a["weight"]}
+        merged |= {key: a[key] + b[key] for key in ("n", "missing")}
+        return merged | {key: [add(x, y) for x, y in zip(a[key], b[key], strict=True)] for key in ("loss", "brier")}
 
     def read(self, state: State) -> dict[str, Estimate]:
         n = state["n"]
-        loss, brier = (_mean(state, key, self.confidence) for key in ("loss", "brier"))
-        perplexity = Estimate(*(_power(x) for x in (loss.value,)), n, _power(loss.low), _power(loss.high))
+        loss, brier = (_positive(mean_of(state[key], n, self.confidence)) for key in ("loss", "brier"))
         return {
             "log_loss": loss,
-            "perplexity": perplexity if n else Estimate(),
+            "perplexity": Estimate(math.exp(loss.value), loss.n, math.exp(loss.low), math.exp(loss.high)),
             "brier": brier if state["of"] != "target" else Estimate(),
             "missing": share(state["missing"], n + state["missing"], self.confidence),
         }
 
 
-def _power(loss: float) -> float:
-    return math.exp(loss)
-
-
-def _mean(state: State, key: str, confidence: float) -> Estimate:
-    n = state["n"]
-    if n == 0:
-        return Estimate()
-    mean, square = quotient(state[key], n), quotient(state[f"{key}_squares"], n)
-    error = math.sqrt(max(square - mean * mean, 0.0) / (n - 1)) if n > 1 else math.nan
-    found = normal(mean, error, n, confidence)
-    return Estimate(mean, n, max(found.low, 0.0), found.high)
+def _positive(found: Estimate) -> Estimate:
+    return Estimate(found.value, found.n, max(found.low, 0.0), found.high)

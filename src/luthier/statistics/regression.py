@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from luthier.exact import Exact, add, exact_squares, exact_sum, product_parts
+from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, product_parts
 from luthier.names import register
 from luthier.statistics.base import State, When, normal, numbers, same_options, share, z_score
 from luthier.types import Columns, Estimate
@@ -105,13 +105,11 @@ def _total(parts: Iterable[np.ndarray]) -> Exact:
 
 
 def _weighted(state: State, key: str) -> Fraction:
-    m, e = state[f"w{key}"] if state["weight"] else state[f"v{key}"]
-    return Fraction(m << e) if e >= 0 else Fraction(m, 1 << -e)
+    return fraction(state[f"w{key}" if state["weight"] else f"v{key}"])
 
 
 def _squared(state: State, key: str) -> Fraction:
-    m, e = state[f"v{key}"]
-    return Fraction(m << e) if e >= 0 else Fraction(m, 1 << -e)
+    return fraction(state[f"v{key}"])
 
 
 def _error(state: State, key: str, square: str, mean: Fraction) -> float:
