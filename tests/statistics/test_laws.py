@@ -41,6 +41,12 @@ OPTIONS = {
     "regression.v1": [{}, {"target": "wild", "weight": "length"}, {"target": "score", "predicted": "wild"}],
     "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}],
     "random_features.v1": [{"features": 8, "bandwidth": 2.0}],
+    "distinct.v1": [{}, {"column": "mixed", "precision": 11}, {"column": "wild"}],
+    "ranking.v1": [
+        {"gains": "said"},
+        {"gains": "labels", "scores": "shares", "k": 2},
+        {"gains": "said", "ideal": "embedding"},
+    ],
     "ratio.v1": [{}, {"over": "wild", "under": "wild"}],
     "sample.v1": [{"size": 5, "columns": ("wild", "text", "embedding")}, {"id": "predicted", "salt": 3}],
 }

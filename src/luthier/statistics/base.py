@@ -21,6 +21,7 @@ __all__ = [
     "Statistic",
     "When",
     "add",
+    "bounded",
     "class_scores",
     "column",
     "exact_squares",
@@ -297,3 +298,11 @@ def on_logit(value: float, error: float, n: int, confidence: float) -> Estimate:
     centre = math.log(value / (1 - value))
     low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
     return Estimate(value, int(n), min(low, value), max(high, value))
+
+
+def bounded(value: float, error: float, n: int, confidence: float) -> Estimate:
+    """A mean in [0, 1]: normal on the logit; where the n rows do not vary, Wilson's interval of as many."""
+    if 0 < value < 1 and error > 0:
+        return on_logit(value, error, n, confidence)
+    low, high = wilson_bounds(value * n, n, confidence)
+    return Estimate(value, n, min(float(low), value), max(float(high), value))

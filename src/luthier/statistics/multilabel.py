@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, class_scores, on_logit, rows, same_options, share, wilson_bounds
+from luthier.statistics.base import State, When, bounded, class_scores, rows, same_options, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["Multilabel", "per_label"]
@@ -136,14 +136,6 @@ def per_label(state: State, confidence: float = 0.95) -> dict[str, tuple[np.ndar
     return class_scores(state["right"], state["support"], state["predicted"], confidence)
 
 
-def _bounded(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """Normal on the logit; where the rows do not vary, Wilson's interval of n of them."""
-    if 0 < value < 1 and error > 0:
-        return on_logit(value, error, n, confidence)
-    low, high = wilson_bounds(value * n, n, confidence)
-    return Estimate(value, n, min(float(low), value), max(float(high), value))
-
-
 def _error(state: State, gradient: np.ndarray) -> float:
     """√(Var of gradient · (right, support, predicted) of a row / n), from their second moments over rows."""
     n = state["n"]
@@ -163,7 +155,7 @@ def _hamming(state: State, confidence: float) -> Estimate:
         return Estimate()
     gradient = np.array([-2.0, 1.0, 1.0])  # wrong cells of a row: support + predicted - 2 right
     value = float(gradient @ _totals(state)) / cells
-    return _bounded(value, _error(state, gradient) / state["labels"], n, confidence)
+    return bounded(value, _error(state, gradient) / state["labels"], n, confidence)
 
 
 def _micro(state: State, metric: str, confidence: float) -> Estimate:
@@ -174,7 +166,7 @@ def _micro(state: State, metric: str, confidence: float) -> Estimate:
         return Estimate()
     value = times * right / below
     gradient = np.array([times, -weights[0] * value, -weights[1] * value]) * n / below
-    return _bounded(value, _error(state, gradient), n, confidence)
+    return bounded(value, _error(state, gradient), n, confidence)
 
 
 def _average(state: State, metric: str, support: np.ndarray | None, confidence: float) -> Estimate:
@@ -190,7 +182,7 @@ def _average(state: State, metric: str, support: np.ndarray | None, confidence: 
     gradient = _gradient(state, metric, weights, score)
     if support is not None:
         gradient[1] += (score - value) * n / total
-    return _bounded(value, _joint_error(state, gradient), n, confidence)
+    return bounded(value, _joint_error(state, gradient), n, confidence)
 
 
 def _gradient(state: State, metric: str, weights: np.ndarray, score: np.ndarray) -> np.ndarray:
