@@ -9,7 +9,17 @@ from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["Exact", "add", "exact_squares", "exact_sum", "fraction", "natural_log", "product_parts", "quotient", "variance"]
+__all__ = [
+    "Exact",
+    "add",
+    "exact_squares",
+    "exact_sum",
+    "fraction",
+    "natural_log",
+    "product_parts",
+    "quotient",
+    "variance",
+]
 
 Exact: TypeAlias = Sequence[int]
 """A number without rounding: [m, e] is m · 2**e, with m odd, or [0, 0]. So equal numbers are equal data."""

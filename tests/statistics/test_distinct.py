@@ -54,7 +54,12 @@ def test_the_law_and_the_bound() -> None:
 
 def test_bytes_are_those_of_every_machine() -> None:
     state = STATISTIC.observe({"x": np.array(["luthier", "violin", "é", ""])})
-    assert [(int(place), int(state["registers"][place])) for place in np.flatnonzero(state["registers"])] == [(2562, 1), (11738, 1), (12512, 2), (13144, 1)]
+    assert [(int(place), int(state["registers"][place])) for place in np.flatnonzero(state["registers"])] == [
+        (2562, 1),
+        (11738, 1),
+        (12512, 2),
+        (13144, 1),
+    ]
 
 
 def test_nothing_is_absent() -> None:

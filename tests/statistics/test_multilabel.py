@@ -116,6 +116,8 @@ def test_misuse_is_named() -> None:
     with pytest.raises(StateError, match=r"column 'target' is int64 of shape \(3,\)"):
         read([0, 1, 1], [0, 1, 1])
     with pytest.raises(StateError, match="labels 2 and 3 cannot be merged"):
-        Multilabel().merge(*(Multilabel().observe({"target": np.ones((1, k)), "predicted": np.ones((1, k))}) for k in (2, 3)))
+        Multilabel().merge(
+            *(Multilabel().observe({"target": np.ones((1, k)), "predicted": np.ones((1, k))}) for k in (2, 3))
+        )
     with pytest.raises(ValueError, match="joint is 1000"):
         Multilabel(joint=1000)

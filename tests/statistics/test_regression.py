@@ -66,7 +66,9 @@ def test_the_law(weight: str) -> None:
     wild = rng.normal(size=40_000) * 10.0 ** rng.integers(-300, 300, 40_000)
     check_statistic(Regression(weight=weight), columns, 1)
     check_statistic(Regression(weight=weight), columns | {"target": wild}, 2)
-    check_statistic(Regression(weight=weight), {name: values[:40] for name, values in columns.items()} | {"cost": wild[:40]}, 3)
+    check_statistic(
+        Regression(weight=weight), {name: values[:40] for name, values in columns.items()} | {"cost": wild[:40]}, 3
+    )
 
 
 @pytest.mark.parametrize(("n", "weight"), [(300, ""), (1000, "cost")])

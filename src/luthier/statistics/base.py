@@ -51,6 +51,7 @@ State: TypeAlias = Mapping[str, Any]
 
 When: TypeAlias = Literal["answer", "label"]
 
+
 class Statistic(Protocol):
     """`observe` folds columns to a state, states merge, a state reads as estimates.
 

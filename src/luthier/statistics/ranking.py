@@ -157,9 +157,7 @@ def _of_relevant(relevant: np.ndarray, last: np.ndarray | None, total: np.ndarra
     }
 
 
-def _ranked(
-    gain: np.ndarray, score: np.ndarray, absent: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ranked(gain: np.ndarray, score: np.ndarray, absent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gains by falling score, absent items last; the last place tied with each; and the mean gain of its tie."""
     order = np.lexsort((-score, absent))
     gain, score, absent = (np.take_along_axis(part, order, axis=1) for part in (gain, score, absent))
