@@ -152,17 +152,20 @@ def scored(p: np.ndarray, y: np.ndarray, bits: int) -> dict[str, Any]:
     low, high = (1023 + _ODDS_LOW) << bits, (1023 + _ODDS_HIGH) << bits
     code = (np.clip(log_buckets(np.abs(odds), bits), low, high) - low) * 2 + (y == 1)
     found, times = _tallied(code)
-    bins = np.unique(found >> 1)
-    both = np.zeros((len(bins), 2), np.int64)
-    both[np.searchsorted(bins, found >> 1), found & 1] = times
-    return _scores(n - len(p), bins, both)
+    place = found >> 1
+    new = np.diff(place, prepend=-1) > 0
+    both = np.zeros((np.count_nonzero(new), 2), np.int64)
+    both[np.cumsum(new) - 1, found & 1] = times
+    return _scores(n - len(p), place[new], both)
 
 
 def _tallied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct codes (n,) int64, rising, and how often each occurs."""
+    """The distinct codes (n,) int64 ≥ 0, rising, and how often each occurs."""
     first, last = (int(codes.min()), int(codes.max())) if len(codes) else (0, 0)
     if last - first > 8 * len(codes):
-        return np.unique(codes, return_counts=True)
+        ordered = np.sort(codes)
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        return ordered[starts], np.diff(starts, append=len(codes))
     counts = np.bincount(codes - first)
     found = np.flatnonzero(counts)
     return found + first, counts[found]

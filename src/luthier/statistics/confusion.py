@@ -95,9 +95,9 @@ class Confusion:
         scores = per_class(state, self.confidence)
         support = state["support"]
         for metric in ("precision", "recall", "f1"):
-            found[f"{metric}_macro"] = _average(state, metric, np.ones(len(support)), self.confidence)
-            found[f"{metric}_weighted"] = _average(state, metric, None, self.confidence)
-        found["balanced_accuracy"] = _average(state, "recall", support > 0, self.confidence)
+            found[f"{metric}_macro"] = _average(state, metric, scores[metric], np.ones(len(support)), self.confidence)
+            found[f"{metric}_weighted"] = _average(state, metric, scores[metric], None, self.confidence)
+        found["balanced_accuracy"] = _average(state, "recall", scores["recall"], support > 0, self.confidence)
         found["smallest_class_f1"] = _smallest(scores["f1"], support)
         shown = np.argsort(-support, kind="stable")[: self.shown]
         for metric, (value, low, high, seen) in scores.items():
@@ -139,13 +139,15 @@ def _kept(codes: np.ndarray, times: np.ndarray, other: int, cells: int) -> dict[
     return {"codes": codes, "times": times, "other": other}
 
 
-def _average(state: State, metric: str, weights: np.ndarray | None, confidence: float) -> Estimate:
+def _average(
+    state: State, metric: str, scores: tuple[np.ndarray, ...], weights: np.ndarray | None, confidence: float
+) -> Estimate:
     """Σ w · score / Σ w over classes, an undefined score counting as 0; weights None: by support, itself random."""
     n, right = state["n"], int(state["right"].sum())
     if n == 0:
         return Estimate()
     share_of = state["support"] / n if weights is None else weights / weights.sum()
-    value, low, high = (np.nan_to_num(part) for part in per_class(state, confidence)[metric][:3])
+    value, low, high = (np.where(np.isnan(part), 0.0, part) for part in scores[:3])
     mean = float(share_of @ value)
     if right in (0, n) or not 0 < mean < 1:
         below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))

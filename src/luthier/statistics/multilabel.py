@@ -121,8 +121,8 @@ class Multilabel:
         scores = per_label(state, self.confidence)
         for metric in _METRICS:
             found[f"{metric}_micro"] = _micro(state, metric, self.confidence)
-            found[f"{metric}_macro"] = _average(state, metric, None, self.confidence)
-            found[f"{metric}_weighted"] = _average(state, metric, state["support"], self.confidence)
+            found[f"{metric}_macro"] = _average(state, metric, scores[metric][0], None, self.confidence)
+            found[f"{metric}_weighted"] = _average(state, metric, scores[metric][0], state["support"], self.confidence)
         shown = np.sort(np.argsort(-state["support"], kind="stable")[: self.shown]) if labels else ()
         for metric, (value, low, high, seen) in scores.items():
             for i in map(int, shown):
@@ -169,11 +169,10 @@ def _micro(state: State, metric: str, confidence: float) -> Estimate:
     return bounded(value, _error(state, gradient), n, confidence)
 
 
-def _average(state: State, metric: str, support: np.ndarray | None, confidence: float) -> Estimate:
+def _average(state: State, metric: str, score: np.ndarray, support: np.ndarray | None, confidence: float) -> Estimate:
     """Σ w · score over labels, an undefined score counting as 0; with `support`, w is its share, itself random."""
     n, labels = state["n"], state["labels"]
     total = labels if support is None else int(support.sum())
-    score = per_label(state, confidence)[metric][0]
     if not total or np.isnan(score).all():
         return Estimate()
     weights = np.ones(labels) / labels if support is None else support / total
