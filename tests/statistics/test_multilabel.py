@@ -77,6 +77,21 @@ def test_intervals_cover(joint: int) -> None:
         assert max(covered.values()) <= 0.985 * 300, covered
 
 
+def test_intervals_are_as_wide_as_a_bootstrap_says() -> None:
+    rng = np.random.default_rng(5)
+    first = rng.random(600) < 0.5
+    target = np.stack((first, ~first & (rng.random(600) < 0.9)), axis=1)  # one label or the other, seldom none
+    predicted = target ^ (rng.random((600, 2)) < [0.02, 0.45])  # one is easy, the other hard
+    found, drawn = read(target, predicted), {name: [] for name in AVERAGES}
+    for _ in range(400):
+        rows = rng.integers(0, 600, 600)
+        again = read(target[rows], predicted[rows])
+        for name, values in drawn.items():
+            values.append(again[name].value)
+    for name, values in drawn.items():
+        assert found[name].high - found[name].low == pytest.approx(3.92 * np.std(values), rel=0.12), name
+
+
 def test_all_right_is_not_certainty() -> None:
     target = np.random.default_rng(0).integers(0, 2, (20, 3))
     found = read(target, target)
