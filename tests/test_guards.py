@@ -17,7 +17,7 @@ HEAVY = {
 LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
-    {"intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
+    {"exact", "properties", "intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
      "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
      "tickets"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
@@ -27,6 +27,7 @@ LAYERS = [
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
 WITHIN = {
+    ("exact", "statistics"),
     ("intervals", "evidence"),
     ("stores", "rows"),
     ("database", "stores"),

@@ -71,6 +71,11 @@ def test_rows_without_target_or_beyond_the_classes_are_missing() -> None:
     assert found["missing"].value == 0.75
 
 
+def test_a_class_is_a_whole_number() -> None:
+    found = read([0.0, 0.5, 1.0, np.nan, np.inf], [0.0, 0.0, 1.5, 0.0, 0.0])
+    assert (found["accuracy"].n, found["missing"].value) == (1, 0.8)
+
+
 AVERAGES = [f"{metric}_{average}" for metric in ("precision", "recall", "f1") for average in ("macro", "weighted")]
 
 

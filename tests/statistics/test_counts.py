@@ -7,6 +7,7 @@ import pytest
 
 from luthier.codec import pack
 from luthier.errors import StateError
+from luthier.statistics import counts
 from luthier.statistics.counts import Counts, table
 
 
@@ -39,6 +40,24 @@ def test_many_categories_stay_bounded_known_ones_exact_and_the_rest_is_other() -
     assert distinct.low <= len(np.unique(values)) <= distinct.high
     assert distinct.high - distinct.low < 0.2 * distinct.value
     assert len(pack(state)) < 50_000
+
+
+@pytest.mark.parametrize("kind", [np.int64, str, object])
+def test_many_rows_are_counted_in_pieces(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).integers(-1, 5000, 20_000)
+    values = values.astype(str).astype(object) if kind is object else values.astype(kind)
+    statistic = Counts("x", limit=64, known=("7", "12", "4999"))
+    whole = pack(statistic.observe({"x": values}))
+    monkeypatch.setattr(counts, "_CHUNK", 1000)
+    assert pack(statistic.observe({"x": values})) == whole
+
+
+def test_half_a_million_categories_keep_their_total() -> None:
+    statistic = Counts("x")
+    state = statistic.observe({"x": np.arange(500_000)})
+    assert (len(table(state)), state["n"], state["other"]) == (4096, 500_000, 500_000 - 4096)
+    distinct = statistic.read(state)["distinct"]
+    assert distinct.low <= 500_000 <= distinct.high
 
 
 def test_long_names_are_cut_but_stay_apart() -> None:

@@ -27,8 +27,26 @@ OPTIONS = {
     ],
     "embedding_sum.v1": [{}, {"second": True}],
     "histogram.v1": [{}, {"column": "wild"}, {"column": "wild", "accuracy": 0.001}],
+    "curves.v1": [{}],
+    "log_loss.v1": [
+        {"probability": "score"},
+        {"probability": "wild", "weight": "wild"},
+        {"probability": "score", "of": "positive", "weight": "length"},
+        {"probability": "shares", "of": "classes"},
+    ],
+    "multilabel.v1": [
+        {"target": "labels", "predicted": "said"},
+        {"target": "labels", "predicted": "said", "joint": 2},
+    ],
+    "regression.v1": [{}, {"target": "wild", "weight": "length"}, {"target": "score", "predicted": "wild"}],
     "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}],
     "random_features.v1": [{"features": 8, "bandwidth": 2.0}],
+    "distinct.v1": [{}, {"column": "mixed", "precision": 11}, {"column": "wild"}],
+    "ranking.v1": [
+        {"gains": "said"},
+        {"gains": "labels", "scores": "shares", "k": 2},
+        {"gains": "said", "ideal": "embedding"},
+    ],
     "ratio.v1": [{}, {"over": "wild", "under": "wild"}],
     "sample.v1": [{"size": 5, "columns": ("wild", "text", "embedding")}, {"id": "predicted", "salt": 3}],
 }
@@ -55,6 +73,9 @@ def columns(draw: st.DrawFn) -> dict[str, np.ndarray]:
         "length": np.array(of(st.integers(0, 9)), float), "text": np.array(of(TEXT), dtype=str),
         "predicted": np.array(of(CLASS), np.int64), "target": np.array(of(CLASS), np.int64),
         "id": np.array(of(st.sampled_from(["a", "b", "c", "dd", "eee"])), dtype=str),
+        "labels": np.array(of(st.tuples(*[st.integers(0, 1)] * 3)), np.int64).reshape(n, 3),
+        "said": np.array(of(st.tuples(*[st.sampled_from([0.0, 1.0, 1.0, 0.5])] * 3)), float).reshape(n, 3),
+        "shares": np.array(of(st.sampled_from([(0.2, 0.5, 0.3), (1, 0, 0), (0.5, 0.6, 0.1), (1e300, 0, 0)])), float).reshape(n, 3),
     }  # fmt: skip
 
 
@@ -74,7 +95,8 @@ def test_parts_make_the_whole_on_many_rows(name: str, options: dict[str, object]
         "wild": rng.normal(size=n) * 10.0 ** rng.integers(-300, 300, n), "target": rng.integers(-1, 300, n),
         "predicted": rng.integers(-1, 300, n), "text": rng.integers(0, 5000, n).astype(str),
         "mixed": rng.normal(size=n), "embedding": rng.normal(size=(n, 24)).astype(np.float32),
-        "id": np.arange(n).astype(str),
+        "id": np.arange(n).astype(str), "labels": rng.random((n, 3)) < 0.3, "said": rng.random((n, 3)) < 0.4,
+        "shares": rng.dirichlet([1, 2, 3], n),
     }  # fmt: skip
     check_statistic(get("statistic", name)(**options), table, 11)
 

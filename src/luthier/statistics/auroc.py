@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from luthier.names import register
-from luthier.statistics.base import State, When, column, log_buckets, share, z_score
+from luthier.statistics.base import State, When, merged_scores, numbers, on_logit, scored, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["Auroc", "curve"]
 
 _BITS = 7  # a bin is at most 0.0078 wide on the logit
-_LOWEST, _HIGHEST = -64, 54  # powers of two of the odds; 1 - p is never below 2**-53
 
 
 @register("statistic", "auroc.v1")
@@ -38,22 +37,11 @@ class Auroc:
 
     def observe(self, columns: Columns) -> State:
         """{missing, bins: rising int64 (m,), negative, positive: int64 (m,)}, m ≤ 15,106."""
-        score, target = column(columns, self.score), column(columns, self.target)
-        good = (score >= 0) & (score <= 1) & ((target == 0) | (target == 1))
-        score, target = score[good], target[good]
-        with np.errstate(divide="ignore"):
-            odds = score / (1 - score)
-        low, high = (1023 + _LOWEST) << _BITS, (1023 + _HIGHEST) << _BITS
-        place = np.clip(log_buckets(np.abs(odds), _BITS), low, high) - low
-        both = np.bincount(place * 2 + (target == 1), minlength=2 * (high - low + 1)).reshape(-1, 2).astype(np.int64)
-        return _state(int(len(good) - len(score)), np.flatnonzero(both.any(axis=1)), both[both.any(axis=1)])
+        score, target = numbers(columns, self.score, self.target)
+        return scored(score, target, _BITS)
 
     def merge(self, a: State, b: State) -> State:
-        bins = np.union1d(a["bins"], b["bins"])
-        both = np.zeros((len(bins), 2), np.int64)
-        for state in (a, b):
-            both[np.searchsorted(bins, state["bins"])] += np.stack((state["negative"], state["positive"]), axis=1)
-        return _state(a["missing"] + b["missing"], bins, both)
+        return merged_scores(a, b)
 
     def read(self, state: State) -> dict[str, Estimate]:
         positives, negatives = int(state["positive"].sum()), int(state["negative"].sum())
@@ -77,11 +65,6 @@ def curve(state: State) -> tuple[np.ndarray, np.ndarray]:
     return rates[0], rates[1]
 
 
-def _state(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
-    negative, positive = (np.ascontiguousarray(side) for side in (both[:, 0], both[:, 1]))
-    return {"missing": missing, "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
-
-
 def _area(state: State, positives: int, negatives: int, confidence: float) -> Estimate:
     n = positives + negatives
     if not (positives and negatives):
@@ -97,7 +80,4 @@ def _area(state: State, positives: int, negatives: int, confidence: float) -> Es
     for times, place in ((positive, beaten), (negative, beats)):
         count = int(times.sum())
         variance += float(times @ (place - area) ** 2) / max(count - 1, 1) / count
-    half = z_score(confidence) * math.sqrt(variance) / (area * (1 - area))  # on the logit
-    centre = math.log(area / (1 - area))
-    low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
-    return Estimate(area, n, min(low, area), max(high, area))
+    return on_logit(area, math.sqrt(variance), n, confidence)

@@ -1,9 +1,10 @@
-"""What a statistic is, and the exact sums that make it add up."""
+"""What a statistic is, and what several of them share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from luthier.errors import StateError
+from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
 from luthier.types import Columns, Estimate
 
 __all__ = [
@@ -19,16 +21,25 @@ __all__ = [
     "Statistic",
     "When",
     "add",
+    "bounded",
+    "class_scores",
     "column",
     "exact_squares",
     "exact_sum",
     "hash64",
     "known_when",
     "log_buckets",
+    "mean_of",
+    "merged_scores",
+    "moments",
+    "natural_log",
     "normal",
+    "numbers",
+    "on_logit",
     "quotient",
     "rows",
     "same_options",
+    "scored",
     "share",
     "variance",
     "wilson_bounds",
@@ -39,13 +50,6 @@ State: TypeAlias = Mapping[str, Any]
 """Plain data: str, int, float, lists and dicts of them, and numpy arrays without objects. Bounded; never pickled."""
 
 When: TypeAlias = Literal["answer", "label"]
-
-Exact: TypeAlias = Sequence[int]
-"""A number without rounding: [m, e] is m · 2**e, with m odd, or [0, 0]. So equal numbers are equal data."""
-
-_CHUNK = 1 << 14  # values a pass; so that a sum of 38-bit integers stays below 2**53 and is exact
-_BITS = 38
-_LOWEST = -2300  # power of two below the square of the smallest float64: the running totals are integers of it
 
 
 class Statistic(Protocol):
@@ -102,122 +106,23 @@ def column(columns: Columns, name: str) -> np.ndarray:
         return np.fromiter((_number(value) for value in array.tolist()), np.float64, len(array))
 
 
+def numbers(columns: Columns, *names: str) -> tuple[np.ndarray, ...]:
+    """These columns as float64 arrays of the same length, (n,) each; see `column`.
+
+    Raises StateError when their lengths differ.
+    """
+    found = tuple(column(columns, name) for name in names)
+    if len({len(values) for values in found}) > 1:
+        listed, sizes = " and ".join(map(repr, names)), " and ".join(str(len(values)) for values in found)
+        raise StateError(f"columns {listed} have {sizes} rows; they must have the same")
+    return found
+
+
 def _number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-def exact_sum(values: np.ndarray, power: int = 1) -> Exact:
-    """Σ values without any rounding; values (n,) float64, finite. With `power`, Σ of their rounded powers.
-
-    Each pass cuts the leading 38 bits off every value, as multiples of one power of two whose float64 sum cannot
-    round, and leaves an exact rest (Rump, Ogita and Oishi 2008, "Accurate floating-point summation"). Two are usual.
-    """
-    total = 0
-    for start in range(0, len(values), _CHUNK):
-        part = factor = values[start : start + _CHUNK]
-        for _ in range(power - 1):
-            part = part * factor
-        total += _chunk_sum(part)
-    return _exact(total, _LOWEST)
-
-
-def _chunk_sum(values: np.ndarray) -> int:
-    """Σ values / 2**_LOWEST; at most _CHUNK of them."""
-    peak = max(float(values.max()), -float(values.min()))
-    if not 2.0**-900 < peak < 2.0**900:
-        return _rare_sum(values)
-    power = math.frexp(peak)[1] - _BITS
-    total, passes, rest, lead = 0, 0, values.copy(), np.empty_like(values)
-    while power > -900:
-        magic = 1.5 * 2.0 ** (power + 52)  # adding it rounds to a multiple of 2**power
-        np.add(rest, magic, out=lead)
-        np.subtract(lead, magic, out=lead)
-        np.subtract(rest, lead, out=rest)
-        total += int(float(lead.sum()) * 2.0**-power) << (power - _LOWEST)
-        if (passes := passes + 1) > 1 and not rest.any():
-            return total
-        power -= _BITS
-    return total + _rare_sum(rest)
-
-
-def _rare_sum(rest: np.ndarray) -> int:
-    """The same for values so large or small that the grid's constants are not floats."""
-    total, lift = 0, 0
-    with np.errstate(under="ignore"):
-        while peak := max(float(rest.max()), -float(rest.min())):
-            if peak < 2.0**-900:  # bring it up, which is exact
-                rest, lift = rest * 2.0**600, 600
-                continue
-            power = math.frexp(peak)[1] - _BITS
-            whole = np.trunc(rest * 2.0**-power)
-            total += int(whole.sum()) << (power - lift - _LOWEST)
-            rest = rest - whole * 2.0**power
-    return total
-
-
-def exact_squares(values: np.ndarray) -> Exact:
-    """Σ values² without any rounding, by Dekker's exact products (1971); values (n,) float64, finite."""
-    total = 0
-    for start in range(0, len(values), _CHUNK):
-        part = values[start : start + _CHUNK]
-        size = np.abs(part)
-        large, small = size >= 2.0**400, (size < 2.0**-400) & (size > 0)
-        if not (large.any() or small.any()):
-            total += _square_sum(part)
-            continue
-        total += _square_sum(part[~(large | small)])
-        total += _square_sum(part[large] * 2.0**-600) << 1200
-        total += _square_sum(part[small] * 2.0**600) >> 1200  # loses nothing: _LOWEST is below every square
-    return _exact(total, _LOWEST)
-
-
-def _square_sum(x: np.ndarray) -> int:
-    if not len(x):
-        return 0
-    carried = x * 134217729.0  # 2**27 + 1: splits x into two halves of 26 bits, Veltkamp 1968
-    high = carried - (carried - x)
-    low = x - high
-    product = x * x
-    error = ((high * high - product) + 2 * high * low) + low * low
-    return _chunk_sum(product) + _chunk_sum(error)
-
-
-def _exact(m: int, e: int) -> Exact:
-    if m == 0:
-        return 0, 0
-    zeros = (m & -m).bit_length() - 1
-    return m >> zeros, e + zeros
-
-
-def add(a: Exact, b: Exact) -> Exact:
-    """a + b, exactly."""
-    low = min(a[1], b[1])
-    return _exact((a[0] << (a[1] - low)) + (b[0] << (b[1] - low)), low)
-
-
-def quotient(a: Exact, by: int) -> float:
-    """a / by rounded once; beyond float64 it is ±inf.
-
-    >>> quotient(exact_sum(np.array([1e100, 1.0, -1e100])), 2)
-    0.5
-    """
-    m, e = a
-    try:
-        return (m << e) / by if e >= 0 else m / (by << -e)
-    except OverflowError:
-        return math.inf if (m > 0) == (by > 0) else -math.inf
-
-
-def variance(total: Exact, squares: Exact, n: int) -> float:
-    """The unbiased variance (n Σx² - (Σx)²) / (n (n - 1)), rounded once; NaN below two values."""
-    if n < 2:
-        return math.nan
-    low = min(squares[1], 2 * total[1])
-    top = n * (squares[0] << (squares[1] - low)) - (total[0] ** 2 << (2 * total[1] - low))
-    return quotient((top, low), n * (n - 1))
 
 
 def log_buckets(values: np.ndarray, bits: int) -> np.ndarray:
@@ -229,6 +134,55 @@ def log_buckets(values: np.ndarray, bits: int) -> np.ndarray:
     """
     shifted: np.ndarray = np.ascontiguousarray(values, np.float64).view(np.uint64) >> np.uint64(52 - bits)
     return shifted.view(np.int64)
+
+
+_ODDS_LOW, _ODDS_HIGH = -64, 54  # powers of two of the odds; 1 - p is never below 2**-53
+
+
+def scored(p: np.ndarray, y: np.ndarray, bits: int) -> dict[str, Any]:
+    """Scores p in [0, 1] and targets y, 0 or 1, (n,) each, counted in 2**bits bins to the octave of p / (1 - p).
+
+    {missing, bins: rising int64 (m,), negative, positive: int64 (m,)}; a bin is 2**-bits wide at most on the logit.
+    """
+    good = (p >= 0) & (p <= 1) & ((y == 0) | (y == 1))
+    n = len(p)
+    p, y = p[good], y[good]
+    with np.errstate(divide="ignore"):
+        odds = p / (1 - p)
+    low, high = (1023 + _ODDS_LOW) << bits, (1023 + _ODDS_HIGH) << bits
+    code = (np.clip(log_buckets(np.abs(odds), bits), low, high) - low) * 2 + (y == 1)
+    found, times = _tallied(code)
+    place = found >> 1
+    new = np.diff(place, prepend=-1) > 0
+    both = np.zeros((np.count_nonzero(new), 2), np.int64)
+    both[np.cumsum(new) - 1, found & 1] = times
+    return _scores(n - len(p), place[new], both)
+
+
+def _tallied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct codes (n,) int64 ≥ 0, rising, and how often each occurs."""
+    first, last = (int(codes.min()), int(codes.max())) if len(codes) else (0, 0)
+    if last - first > 8 * len(codes):
+        ordered = np.sort(codes)
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        return ordered[starts], np.diff(starts, append=len(codes))
+    counts = np.bincount(codes - first)
+    found = np.flatnonzero(counts)
+    return found + first, counts[found]
+
+
+def merged_scores(a: State, b: State) -> dict[str, Any]:
+    """The counts of `scored` in two states, added."""
+    bins = np.union1d(a["bins"], b["bins"])
+    both = np.zeros((len(bins), 2), np.int64)
+    for state in (a, b):
+        both[np.searchsorted(bins, state["bins"])] += np.stack((state["negative"], state["positive"]), axis=1)
+    return _scores(a["missing"] + b["missing"], bins, both)
+
+
+def _scores(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
+    negative, positive = (np.ascontiguousarray(side) for side in (both[:, 0], both[:, 1]))
+    return {"missing": int(missing), "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
 
 
 _FNV = np.uint64(0x100000001B3)
@@ -298,9 +252,61 @@ def share(k: int, n: int, confidence: float) -> Estimate:
     return Estimate(int(k) / int(n), int(n), float(low), float(high))
 
 
+def class_scores(
+    right: np.ndarray, support: np.ndarray, predicted: np.ndarray, confidence: float
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """precision, recall and f1 of every class from its counts (k,): (value, low, high, n), each (k,); of none, NaN.
+
+    Wilson's intervals; F1's is that of the Jaccard share tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) rises.
+    """
+    scores: dict[str, tuple[np.ndarray, ...]] = {}
+    for metric, n in (("precision", predicted), ("recall", support), ("f1", support + predicted - right)):
+        low, high = wilson_bounds(right, n, confidence)
+        value = np.divide(right, n, out=np.full(len(n), np.nan), where=n > 0)
+        if metric == "f1":  # so far the Jaccard share
+            value, low, high = (2 * j / (1 + j) for j in (value, low, high))
+        scores[metric] = (value, low, high, n)
+    return scores
+
+
 def normal(value: float, error: float, n: int, confidence: float) -> Estimate:
     """`value` ± z · `error` (its standard error); an unknown error leaves the interval unknown."""
     if n == 0:
         return Estimate()
     half = z_score(confidence) * error
     return Estimate(value, int(n), value - half, value + half)
+
+
+def moments(x: np.ndarray, w: np.ndarray | None = None) -> list[Exact]:
+    """Exact Σw, Σw², Σwx, Σw²x and Σw²x² (products rounded), for `mean_of`; x and w (n,) finite, w 1 if None."""
+    if w is None:
+        n, total = add((len(x), 0), (0, 0)), exact_sum(x)
+        return [n, n, total, total, exact_sum(x * x)]
+    v = w * w
+    return [exact_sum(part) for part in (w, v, w * x, v * x, v * (x * x))]
+
+
+def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
+    """Σwx / Σw of n rows with its normal interval from Σw² (x - mean)²; of no weight nothing, of one row no interval."""
+    w, v, wx, vx, vxx = map(fraction, sums)
+    if not w:
+        return Estimate()
+    mean = wx / w
+    spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
+    return normal(float(mean), math.sqrt(spread / w**2 * n / (n - 1)) if n > 1 else math.nan, n, confidence)
+
+
+def on_logit(value: float, error: float, n: int, confidence: float) -> Estimate:
+    """A share `value` inside (0, 1) with its standard error, as a normal interval on the logit (delta method)."""
+    half = z_score(confidence) * error / (value * (1 - value))
+    centre = math.log(value / (1 - value))
+    low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
+    return Estimate(value, int(n), min(low, value), max(high, value))
+
+
+def bounded(value: float, error: float, n: int, confidence: float) -> Estimate:
+    """A mean in [0, 1]: normal on the logit; where the n rows do not vary, Wilson's interval of as many."""
+    if 0 < value < 1 and error > 0:
+        return on_logit(value, error, n, confidence)
+    low, high = wilson_bounds(value * n, n, confidence)
+    return Estimate(value, n, min(float(low), value), max(float(high), value))

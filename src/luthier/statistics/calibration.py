@@ -10,6 +10,7 @@ import numpy as np
 
 from luthier.names import register
 from luthier.statistics.base import (
+    Exact,
     State,
     When,
     add,
@@ -68,7 +69,7 @@ class Calibration:
         state: dict[str, Any] = {"bins": self.bins, "n": len(p), "missing": len(good) - len(p)}
         state["counts"] = np.bincount(place, minlength=self.bins).astype(np.int64)
         for key, values in (("probability", p), ("outcome", y), ("outcome_squares", y * y)):
-            state[key] = [exact_sum(part) for part in np.split(values[order], ends)]
+            state[key] = _by_bin(values[order], ends)
         return state | {key: exact_sum(values) for key, values in totals}
 
     def _outcomes(self, columns: Columns) -> np.ndarray:
@@ -94,6 +95,14 @@ class Calibration:
         brier = Estimate(brier.value, n, max(brier.low, 0.0), min(brier.high, 1.0))
         gap = _mean(state, "gap", self.confidence)
         return {"ece": _ece(state, self.confidence), "brier": brier, "gap": gap, "missing": missing}
+
+
+def _by_bin(values: np.ndarray, ends: np.ndarray) -> list[Exact]:
+    """Exact sums of the runs of `values` between `ends`; outcomes that are 0 or 1 are only counted."""
+    if ((values == 0) | (values == 1)).all():
+        reached = np.concatenate(([0], np.cumsum(values.astype(np.int64))))
+        return [add((count, 0), (0, 0)) for count in np.diff(reached[[0, *ends, -1]]).tolist()]
+    return [exact_sum(part) for part in np.split(values, ends)]
 
 
 def reliability(state: State, confidence: float = 0.95) -> list[dict[str, Any]]:

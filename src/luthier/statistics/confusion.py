@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, column, hash64, same_options, share, wilson_bounds, z_score
+from luthier.statistics.base import State, When, class_scores, hash64, numbers, on_logit, same_options, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["Confusion", "f1", "matrix", "per_class"]
@@ -35,7 +35,7 @@ class Confusion:
 
     Per class, what is right, supported and predicted is always exact, so every metric below is too. Of the cells off
     the diagonal, those with the smallest hash are kept, `cells` at most; the others are one exact count. Rows without
-    a target or prediction (negative, NaN) or with an index from 2**20 on are missing.
+    a target or prediction (negative, NaN, no whole number) or with an index from 2**20 on are missing.
 
     Reads `accuracy`, and per class `precision[c]`, `recall[c]` (Wilson) and `f1[c]` (Wilson on the Jaccard share
     tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) is a rising function) for the `shown` classes with most support;
@@ -56,13 +56,9 @@ class Confusion:
 
     def observe(self, columns: Columns) -> State:
         """{cells, n, missing, classes (k,), right, support, predicted (k,), codes (m,), times (m,), other}."""
-        target, predicted = column(columns, self.target), column(columns, self.predicted)
-        if len(target) != len(predicted):
-            raise StateError(
-                f"columns {self.target!r} and {self.predicted!r} have {len(target)} and {len(predicted)} rows; "
-                f"they must have the same"
-            )
+        target, predicted = numbers(columns, self.target, self.predicted)
         good = (target >= 0) & (target < _CODE) & (predicted >= 0) & (predicted < _CODE)
+        good &= (target == np.trunc(target)) & (predicted == np.trunc(predicted))
         codes, times = np.unique(
             target[good].astype(np.int64) * _CODE + predicted[good].astype(np.int64), return_counts=True
         )
@@ -99,9 +95,9 @@ class Confusion:
         scores = per_class(state, self.confidence)
         support = state["support"]
         for metric in ("precision", "recall", "f1"):
-            found[f"{metric}_macro"] = _average(state, metric, np.ones(len(support)), self.confidence)
-            found[f"{metric}_weighted"] = _average(state, metric, None, self.confidence)
-        found["balanced_accuracy"] = _average(state, "recall", support > 0, self.confidence)
+            found[f"{metric}_macro"] = _average(state, metric, scores[metric], np.ones(len(support)), self.confidence)
+            found[f"{metric}_weighted"] = _average(state, metric, scores[metric], None, self.confidence)
+        found["balanced_accuracy"] = _average(state, "recall", scores["recall"], support > 0, self.confidence)
         found["smallest_class_f1"] = _smallest(scores["f1"], support)
         shown = np.argsort(-support, kind="stable")[: self.shown]
         for metric, (value, low, high, seen) in scores.items():
@@ -113,15 +109,7 @@ class Confusion:
 
 def per_class(state: State, confidence: float = 0.95) -> dict[str, tuple[np.ndarray, ...]]:
     """precision, recall and f1 of all of state["classes"] at once: (value, low, high, n), each (classes,)."""
-    right, support, predicted = (state[part] for part in _PARTS)
-    scores: dict[str, tuple[np.ndarray, ...]] = {}
-    for metric, n in (("precision", predicted), ("recall", support), ("f1", support + predicted - right)):
-        low, high = wilson_bounds(right, n, confidence)
-        value = np.divide(right, n, out=np.full(len(n), np.nan), where=n > 0)
-        if metric == "f1":  # so far the Jaccard share
-            value, low, high = (2 * j / (1 + j) for j in (value, low, high))
-        scores[metric] = (value, low, high, n)
-    return scores
+    return class_scores(state["right"], state["support"], state["predicted"], confidence)
 
 
 def matrix(state: State) -> tuple[np.ndarray, np.ndarray]:
@@ -151,21 +139,21 @@ def _kept(codes: np.ndarray, times: np.ndarray, other: int, cells: int) -> dict[
     return {"codes": codes, "times": times, "other": other}
 
 
-def _average(state: State, metric: str, weights: np.ndarray | None, confidence: float) -> Estimate:
+def _average(
+    state: State, metric: str, scores: tuple[np.ndarray, ...], weights: np.ndarray | None, confidence: float
+) -> Estimate:
     """Σ w · score / Σ w over classes, an undefined score counting as 0; weights None: by support, itself random."""
     n, right = state["n"], int(state["right"].sum())
     if n == 0:
         return Estimate()
     share_of = state["support"] / n if weights is None else weights / weights.sum()
-    value, low, high = (np.nan_to_num(part) for part in per_class(state, confidence)[metric][:3])
+    value, low, high = (np.where(np.isnan(part), 0.0, part) for part in scores[:3])
     mean = float(share_of @ value)
     if right in (0, n) or not 0 < mean < 1:
         below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
         return Estimate(mean, n, max(mean - below, 0.0), min(mean + above, 1.0))
     error = _delta_error(state, *_gradient(state, metric, share_of, value, random=weights is None))
-    centre, half = math.log(mean / (1 - mean)), z_score(confidence) * error / (mean * (1 - mean))
-    low_end, high_end = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
-    return Estimate(mean, n, min(low_end, mean), max(high_end, mean))
+    return on_logit(mean, error, n, confidence)
 
 
 def _gradient(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from luthier.types import Columns, Estimate
 
 __all__ = ["Counts", "table"]
 
+_CHUNK = 1 << 18  # rows whose categories are held at once, however many there are
 _LONGEST = 64  # characters of a category's name; longer ones end in their hash
 
 
@@ -57,15 +57,42 @@ class Counts:
         values = rows(columns, self.column)
         if values.ndim != 1:
             raise StateError(f"column {self.column!r} has shape {values.shape}; counts need one category a row")
-        found, missing = self._counted(values)
-        return self._state(found, 0, missing)
+        state = self._part(values[:_CHUNK])
+        for start in range(_CHUNK, len(values), _CHUNK):
+            state = self.merge(state, self._part(values[start : start + _CHUNK]))
+        return state
+
+    def _part(self, values: np.ndarray) -> State:
+        if values.dtype.kind not in "iu":
+            return self._state(*self._counted(values))
+        names, times, missing = self._integers(values)
+        kept = self._near(names)
+        return self._state(
+            dict(zip(names[kept].tolist(), times[kept].tolist(), strict=True)),
+            missing,
+            int(times.sum() - times[kept].sum()),
+        )
+
+    def _integers(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Names and counts of the categories of integers, (m,) each, and how many rows have none."""
+        distinct, times = np.unique(values, return_counts=True)
+        absent = np.isin(distinct, list(self.missing))
+        return distinct[~absent].astype(str), times[~absent], int(times[absent].sum())
+
+    def _near(self, names: np.ndarray) -> np.ndarray:
+        """Whether each name may be kept: known, or among the `limit` smallest hashes."""
+        if len(names) <= self.limit:
+            return np.ones(len(names), bool)
+        ranks = hash64(names)
+        near: np.ndarray = ranks <= np.partition(ranks, self.limit - 1)[self.limit - 1]
+        return near | np.isin(names, list(self.known))
 
     def merge(self, a: State, b: State) -> State:
         for state in (a, b):
             same_options(state, {"limit": self.limit, "known": list(self.known)}, "limit", "known")
         found = Counter(table(a))
         found.update(table(b))
-        return self._state(found, a["other"] + b["other"], a["missing"] + b["missing"])
+        return self._state(found, a["missing"] + b["missing"], a["other"] + b["other"])
 
     def read(self, state: State) -> dict[str, Estimate]:
         n = state["n"]
@@ -79,25 +106,21 @@ class Counts:
 
     def _counted(self, values: np.ndarray) -> tuple[dict[str, int], int]:
         """Counts by name, and how many rows have no category."""
-        if values.dtype.kind in "biu":
-            distinct, times = np.unique(values, return_counts=True)
-            pairs: Iterable[tuple[Any, int]] = zip(distinct.tolist(), times.tolist(), strict=True)
-        else:
-            pairs = Counter(_hashable(value) for value in values.tolist()).items()
+        pairs = Counter(_hashable(value) for value in values.tolist())
         found: Counter[str] = Counter()
         missing = 0
-        for value, times_seen in pairs:
+        for value, times_seen in pairs.items():
             if value is None or value != value or (not isinstance(value, bool) and value in self.missing):
                 missing += times_seen
             else:
                 found[_named(value)] += times_seen
         return found, missing
 
-    def _state(self, found: dict[str, int], other: int, missing: int) -> State:
+    def _state(self, found: dict[str, int], missing: int, other: int = 0) -> State:
         names = list(found)
         if len(names) > self.limit:
-            names, dropped = self._kept(names)
-            other += sum(found[name] for name in dropped)
+            names = self._kept(names)
+            other += sum(found.values()) - sum(found[name] for name in names)
         names.sort()
         counts = np.array([found[name] for name in names], dtype=np.int64)
         return {
@@ -105,12 +128,14 @@ class Counts:
             "other": other, "names": np.array(names, dtype=str) if names else np.zeros(0, "U1"), "counts": counts,
         }  # fmt: skip
 
-    def _kept(self, names: list[str]) -> tuple[list[str], list[str]]:
+    def _kept(self, names: list[str]) -> list[str]:
+        """The known names and, of the others, those with the smallest hash: `limit` in all."""
         known = set(self.known)
-        ranks = hash64(np.array(names)).tolist()
-        order = sorted(range(len(names)), key=lambda i: (names[i] not in known, ranks[i], names[i]))
-        ranked = [names[i] for i in order]
-        return ranked[: self.limit], ranked[self.limit :]
+        kept, others = [name for name in names if name in known], [name for name in names if name not in known]
+        room = self.limit - len(kept)
+        ranks = hash64(np.array(others))
+        near = np.flatnonzero(ranks <= np.partition(ranks, room - 1)[room - 1])  # equal hashes are settled by name
+        return kept + [others[i] for i in sorted(near.tolist(), key=lambda i: (ranks[i], others[i]))[:room]]
 
     def _distinct(self, state: State) -> Estimate:
         n, names = state["n"], state["names"]
