@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -59,6 +59,13 @@ class Counts:
             raise StateError(f"column {self.column!r} has shape {values.shape}; counts need one category a row")
         found, missing = self._counted(values)
         return self._state(found, 0, missing)
+
+    def of(self, found: Mapping[Any, int], missing: int = 0) -> State:
+        """The state of rows that were counted elsewhere: category to count, and rows without one."""
+        named: Counter[str] = Counter()
+        for value, times_seen in found.items():
+            named[_named(value)] += times_seen
+        return self._state(named, 0, missing)
 
     def merge(self, a: State, b: State) -> State:
         for state in (a, b):
