@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 
 from luthier.errors import StateError
-from luthier.homogeneity import e_value, log_e_value, log_gamma, runs
+from luthier.homogeneity import e_value, log_e_toward, log_e_value, log_gamma, ranks, runs
 
 
 def test_log_gamma_is_scipys() -> None:
@@ -27,6 +27,27 @@ def test_its_mean_given_the_pooled_counts_is_at_most_one(m: tuple[int, ...], n: 
         if sum(current) == n:
             mean += null.pmf(current) * e_value(np.subtract(m, current), current)
     assert 0.3 < mean <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("scores", [(0, 1, 2), (2, -1, 0.5), (1, 1, 1), (0, 0, 1000)])
+@pytest.mark.parametrize(("m", "n"), [((5, 3, 4), 4), ((9, 1, 20), 9), ((7, 7, 7), 10), ((12, 0, 9), 8)])
+def test_its_mean_in_one_direction_is_at_most_one_too(m: tuple[int, ...], n: int, scores: tuple[float, ...]) -> None:
+    null, mean = stats.multivariate_hypergeom(m, n), 0.0
+    for current in itertools.product(*(range(count + 1) for count in m)):
+        if sum(current) == n:
+            mean += null.pmf(current) * math.exp(log_e_toward(np.subtract(m, current), current, scores))
+    assert 0.02 < mean <= 1 + 1e-9
+
+
+def test_one_direction_is_stronger_where_it_is_the_right_one() -> None:
+    rng, stronger = np.random.default_rng(6), []
+    for _ in range(40):
+        a, b = rng.normal(size=1000), rng.normal(0.2, 1, 1000)
+        cuts = np.quantile(np.concatenate([a, b]), np.arange(1, 32) / 32)
+        p, q = (np.bincount(np.searchsorted(cuts, x), minlength=32) for x in (a, b))
+        stronger.append(log_e_toward(p, q, ranks(p + q)) - log_e_value(p, q))
+        assert log_e_toward(p, q, ranks(p + q)) == pytest.approx(log_e_toward(p, q, -3 * ranks(p + q) + 7))
+    assert np.median(stronger) > 3
 
 
 @pytest.mark.parametrize("reference", [100, 1000, 10_000])

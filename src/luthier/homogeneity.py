@@ -16,9 +16,11 @@ import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["e_value", "log_e_value", "log_gamma", "runs"]
+__all__ = ["e_value", "log_e_toward", "log_e_value", "log_gamma", "ranks", "runs"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
+"""Sizes of the shifts along a score, in standard errors, each way."""
 BREADTHS = np.array([1.0, 4.0, 16.0, 64.0])
 """Variance of the alternatives, in that of the sampling noise: from shifts at the edge of being seen to large ones."""
 
@@ -46,16 +48,7 @@ def log_e_value(reference: Any, current: Any) -> float:
 
     Raises StateError when the counts differ in length or are not counts.
     """
-    pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
-    if (
-        pair[0].shape != pair[1].shape
-        or pair[0].ndim != 1
-        or any((x < 0).any() or not np.isfinite(x).all() for x in pair)
-    ):
-        raise StateError("two binned samples need as many counts each, none below zero; bin both with the same bins")
-    pooled = pair[0] + pair[1]
-    seen = pooled > 0
-    small, m = min(pair, key=np.sum)[seen], pooled[seen]
+    m, small, _ = _margins(reference, current)
     n, total = float(small.sum()), float(m.sum())
     if n == 0 or len(m) < 2:
         return 0.0
@@ -71,6 +64,52 @@ def log_e_value(reference: Any, current: Any) -> float:
     null = float(ways.sum() - tables - (of - chosen - left))
     alternatives = above - below - tables + chosen + logs[-8:-4] - logs[-4:]
     return float(np.logaddexp.reduce(alternatives)) - math.log(len(s)) - null
+
+
+def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
+    """Log e-value for a shift of both counts (k,) along `scores` (k,): bins of high score more, or less, frequent.
+
+    The alternatives q are hypergeometric from urns whose bins are tilted by exp(± t score): distributions fixed by the
+    pooled counts, so the promise is that of `e_value`, and one direction costs nothing for the number of bins. `scores`
+    may depend on the pooled counts only. Equal scores are no direction: 0.
+    """
+    m, small, seen = _margins(reference, current)
+    n, total, k = float(small.sum()), float(m.sum()), len(m)
+    z = np.asarray(scores, dtype=np.float64)[seen]
+    z = z - z @ m / total if k else z
+    spread = math.sqrt(z * z @ m / total) if k else 0.0
+    if n == 0 or spread < 1e-12:
+        return 0.0
+    steps = LENGTHS * math.sqrt((1 - n / total) / n) / spread
+    tilts = np.exp(np.clip(np.concatenate([steps, -steps])[:, None] * z, -30, 30))  # (10, k)
+    urns = np.ceil(tilts * m * (total / (tilts @ m))[:, None])
+    possible = (urns >= small).all(axis=1)
+    if not possible.any():
+        return -math.inf
+    urns = np.concatenate([urns[possible], m[None]])  # the last is the null
+    sizes = urns.sum(axis=1)
+    logs = log_gamma(np.concatenate([urns, urns - small, sizes[:, None], sizes[:, None] - n], axis=1) + 1)
+    chances = (logs[:, :k] - logs[:, k : 2 * k]).sum(axis=1) - logs[:, -2] + logs[:, -1]
+    return float(np.logaddexp.reduce(chances[:-1] - chances[-1])) - math.log(len(tilts))
+
+
+def ranks(pooled: Any) -> Floats:
+    """Normal score of the middle rank of every ordered bin (k,): van der Waerden 1952; its square is Klotz's, for scale."""
+    from statistics import NormalDist
+
+    pooled = np.asarray(pooled, dtype=np.float64)
+    middle = (np.cumsum(pooled) - pooled / 2) / max(float(pooled.sum()), 1.0)
+    return np.array([NormalDist().inv_cdf(min(max(share, 1e-12), 1 - 1e-12)) for share in middle.tolist()])
+
+
+def _margins(reference: Any, current: Any) -> tuple[Floats, Floats, Any]:
+    """Pooled counts and those of the smaller sample, in the bins that hold any, and which those are."""
+    pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
+    bad = pair[0].shape != pair[1].shape or pair[0].ndim != 1
+    if bad or any((x < 0).any() or not np.isfinite(x).all() for x in pair):
+        raise StateError("two binned samples need as many counts each, none below zero; bin both with the same bins")
+    seen = (pair[0] + pair[1]) > 0
+    return (pair[0] + pair[1])[seen], min(pair, key=np.sum)[seen], seen
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:

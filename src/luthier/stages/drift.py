@@ -22,7 +22,7 @@ from luthier.distances import category_counts, category_distances, numeric_dista
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.frames import columns_of, is_table, observe, statistic_of
-from luthier.homogeneity import log_e_value, runs
+from luthier.homogeneity import log_e_toward, log_e_value, ranks, runs
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
 from luthier.types import Finding, Promise
@@ -294,20 +294,27 @@ def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[F
 
 
 def _number_logs(a: State, b: State) -> list[float]:
-    """log e-values on runs of the fixed log-buckets, cut by the pooled counts: so they are exact."""
+    """log e-values on runs of the fixed log-buckets, cut by the pooled counts (so they are exact), in place and in scale."""
     _, p, q = aligned(a, b)
-    return [log_e_value(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
+    pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
+    if not pairs:
+        return []
+    place = ranks(sum(pairs[-1]))
+    return [log_e_value(*pair) for pair in pairs] + [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
 
 
 def _category_logs(a: State, b: State) -> list[float]:
-    """log e-values on the most frequent categories of both together one by one, and on runs by frequency and by name."""
+    """log e-values on the most frequent categories one by one, on runs by frequency and by name, and along both."""
     p, q = category_counts(a, b)
     order = np.argsort(-(p + q), kind="stable")
-    pooled = (p + q)[order]
-    logs = [log_e_value(_headed(p[order]), _headed(q[order]))] if np.count_nonzero(pooled) > 1 else []
+    if np.count_nonzero(p + q) < 2:
+        return []
+    logs = [log_e_value(_headed(p[order]), _headed(q[order]))]
     for places in (order, np.arange(len(p))):
-        cuts = runs((p + q)[places], PARTS[:3])
-        logs += [log_e_value(np.add.reduceat(p[places], cut), np.add.reduceat(q[places], cut)) for cut in cuts]
+        mine, theirs = p[places], q[places]
+        cuts = runs(mine + theirs, PARTS[:3])
+        logs += [log_e_value(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
+        logs.append(log_e_toward(mine, theirs, ranks(mine + theirs)))
     return logs
 
 
