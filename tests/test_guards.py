@@ -18,7 +18,7 @@ LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
     {"intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
-     "distances", "homogeneity", "frames", "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
+     "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
      "tickets"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
