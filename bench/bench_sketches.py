@@ -14,7 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from luthier.statistics.histogram import Histogram, distances
+from luthier.distances import numeric_distances
+from luthier.statistics.histogram import Histogram
 from luthier.statistics.mean import Mean
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -64,7 +65,7 @@ def main(millions: float = 4) -> dict[str, dict[str, float]]:
     sketch = Histogram("x")
     a, b = (sketch.observe({"x": np.random.default_rng(seed).lognormal(size=n)}) for seed in (1, 2))
     print(f"merge {cost(lambda: [sketch.merge(a, b) for _ in range(100)], 100) / 1e3:.1f} µs")
-    print(f"all distances {cost(lambda: [distances(a, b) for _ in range(20)], 20) / 1e3:.0f} µs")
+    print(f"all distances {cost(lambda: [numeric_distances(a, b) for _ in range(20)], 20) / 1e3:.0f} µs")
     one = {"x": np.array([0.5])}
     print(f"one row {cost(lambda: [sketch.observe(one) for _ in range(100)], 100) / 1e3:.1f} µs")
     return table

@@ -18,7 +18,8 @@ LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
     {"exact", "properties", "intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
-     "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
+     "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel",
+     "classification", "story", "progress",
      "tickets"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
@@ -43,7 +44,7 @@ WITHIN |= {
     ("watching", "loop"),
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
-WITHIN |= {("tasks", "recipes"), ("figures", "page")}
+WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}
 

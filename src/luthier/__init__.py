@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.loop import Project, open
+    from luthier.stages.drift import drift
     from luthier.stages.monitor import Monitor
     from luthier.types import Decision, Estimate, Finding, Promise, Record, Run, Version
 
@@ -22,6 +23,7 @@ __all__ = [
     "Record",
     "Run",
     "Version",
+    "drift",
     "open",
 ]
 
@@ -29,6 +31,7 @@ _HOMES = {
     "Project": "luthier.loop",
     "open": "luthier.loop",
     "Monitor": "luthier.stages.monitor",
+    "drift": "luthier.stages.drift",
 } | dict.fromkeys(("Decision", "Estimate", "Finding", "Promise", "Record", "Run", "Version"), "luthier.types")
 
 

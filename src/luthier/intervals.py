@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from luthier.errors import StateError
 __all__ = [
     "bernoulli_sequence",
     "bernoulli_wealth",
+    "beta_quantile",
     "betting_interval",
     "betting_lower",
     "betting_upper",
@@ -40,8 +42,8 @@ def clopper_pearson(k: float, n: float, alpha: float = 0.05) -> tuple[float, flo
     _counts(k, n, alpha)
     if n == 0:
         return math.nan, math.nan
-    low = 0.0 if k == 0 else _beta_quantile(alpha / 2, k, n - k + 1)
-    high = 1.0 if k == n else _beta_quantile(1 - alpha / 2, k + 1, n - k)
+    low = 0.0 if k == 0 else beta_quantile(alpha / 2, k, n - k + 1)
+    high = 1.0 if k == n else beta_quantile(1 - alpha / 2, k + 1, n - k)
     return low, high
 
 
@@ -50,7 +52,7 @@ def clopper_pearson_upper(k: float, n: float, alpha: float = 0.05) -> float:
     _counts(k, n, alpha)
     if n == 0:
         return math.nan
-    return 1.0 if k == n else _beta_quantile(1 - alpha, k + 1, n - k)
+    return 1.0 if k == n else beta_quantile(1 - alpha, k + 1, n - k)
 
 
 def binomial_tail(k: float, n: float, rate: float) -> float:
@@ -226,5 +228,7 @@ def _fraction(x: float, a: float, b: float) -> float:
     return h
 
 
-def _beta_quantile(q: float, a: float, b: float) -> float:
+@lru_cache(maxsize=4096)
+def beta_quantile(q: float, a: float, b: float) -> float:
+    """Where the distribution function of Beta(a, b) reaches `q`."""
     return _bisect(lambda x: _beta_cdf(x, a, b) - q, 0.0, 1.0)

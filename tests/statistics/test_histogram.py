@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luthier.errors import StateError
-from luthier.statistics.histogram import Histogram, buckets, distances, jensen_shannon, psi, wasserstein
+from luthier.statistics.histogram import Histogram, buckets, reference_runs
 
 RNG = np.random.default_rng(3)
 SHAPES = {
@@ -59,41 +59,9 @@ def test_intervals_of_quantiles_cover() -> None:
         assert sum(one[name].low <= value <= one[name].high for one in found) >= 0.93 * 500
 
 
-def test_distances_agree_with_those_of_the_raw_values() -> None:
-    from scipy import stats
-    from scipy.spatial import distance
-
-    a, b = RNG.normal(size=100_000), RNG.normal(0.2, 1.3, size=100_000)
-    found = distances(state(a), state(b))
-    assert found["kolmogorov_smirnov"] == pytest.approx(stats.ks_2samp(a, b).statistic, abs=5e-4)
-    assert found["wasserstein"] == pytest.approx(stats.wasserstein_distance(a, b), abs=5e-3)
-    edges = np.quantile(a, np.arange(1, 10) / 10)
-    p, q = (np.bincount(np.searchsorted(edges, x), minlength=10) / len(x) for x in (a, b))
-    assert found["psi"] == pytest.approx(float((q - p) @ np.log(q / p)), abs=3e-3)
-    edges = np.quantile(a, np.arange(1, 30) / 30)
-    p, q = (np.bincount(np.searchsorted(edges, x), minlength=30) / len(x) for x in (a, b))
-    assert found["jensen_shannon"] == pytest.approx(distance.jensenshannon(p, q, base=2), abs=3e-3)
-    assert found["hellinger"] == pytest.approx(math.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum() / 2), abs=3e-3)
-
-
-def test_distances_of_equal_of_far_and_of_no_samples() -> None:
-    values = state(RNG.normal(size=1000))
-    assert set(distances(values, values).values()) == {0.0}
-    far = distances(state([1.0, 2.0]), state([100.0, 200.0]))
-    assert far["kolmogorov_smirnov"] == far["jensen_shannon"] == far["hellinger"] == 1.0
-    assert math.isfinite(far["psi"])
-    assert wasserstein(state([0.0]), state([-10.0])) == pytest.approx(10, rel=0.01)
-    assert all(math.isnan(value) for value in distances(values, state([])).values())
-
-
-def test_one_value_only_has_no_shift_to_show() -> None:
-    assert psi(state([0.7] * 50), state([0.7] * 90)) == pytest.approx(0)
-    assert jensen_shannon(state([0.7] * 50), state([0.7] * 90)) == 0
-
-
 def test_misuse_is_named() -> None:
     with pytest.raises(StateError, match="bins is 1"):
-        psi(state([1.0]), state([1.0]), bins=1)
+        reference_runs(state([1.0]), state([1.0]), bins=1)
     with pytest.raises(ValueError, match=r"accuracy is 0; it must lie in \[0\.0005, 0\.2\]"):
         Histogram("x", accuracy=0)
     with pytest.raises(ValueError, match="quantiles"):

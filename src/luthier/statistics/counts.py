@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -86,6 +87,13 @@ class Counts:
         ranks = hash64(names)
         near: np.ndarray = ranks <= np.partition(ranks, self.limit - 1)[self.limit - 1]
         return near | np.isin(names, list(self.known))
+
+    def of(self, found: Mapping[Any, int], missing: int = 0) -> State:
+        """The state of rows that were counted elsewhere: category to count, and rows without one."""
+        named: Counter[str] = Counter()
+        for value, times_seen in found.items():
+            named[_named(value)] += times_seen
+        return self._state(named, missing, 0)
 
     def merge(self, a: State, b: State) -> State:
         for state in (a, b):

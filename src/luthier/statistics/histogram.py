@@ -1,4 +1,4 @@
-"""Log-bucket counts of one column: quantiles within a relative error, and distances between two of them."""
+"""Log-bucket counts of one column: quantiles within a relative error, and bins of two of them side by side."""
 
 from __future__ import annotations
 
@@ -13,17 +13,7 @@ from luthier.names import register
 from luthier.statistics.base import State, When, column, known_when, log_buckets, same_options, share, z_score
 from luthier.types import Columns, Estimate
 
-__all__ = [
-    "Histogram",
-    "buckets",
-    "distances",
-    "hellinger",
-    "jensen_shannon",
-    "kolmogorov_smirnov",
-    "psi",
-    "quantile",
-    "wasserstein",
-]
+__all__ = ["Histogram", "aligned", "buckets", "middles", "quantile", "reference_runs"]
 
 _FEW = 2048  # so many values are counted without a table of all buckets
 _OCTAVES = 40  # sizes from 2**-40 (9e-13) to 2**40 (1e12) have their buckets
@@ -78,7 +68,7 @@ class Histogram:
         if not (a["n"] and b["n"]):
             full = a if a["n"] else b
             return merged | {"first": full["first"], "counts": full["counts"].copy()}
-        first, *both = _aligned(a, b)
+        first, *both = aligned(a, b)
         return merged | {"first": first, "counts": both[0] + both[1]}
 
     def read(self, state: State) -> dict[str, Estimate]:
@@ -135,10 +125,12 @@ def _tally(total: np.ndarray, there: np.ndarray, sign: int, lowest: int) -> None
     total[1, place] += part[width:]
 
 
-def _aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
+def aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
     """First bucket and both counts on the buckets that either of them covers."""
-    first = min(a["first"], b["first"])
-    last = max(state["first"] + len(state["counts"]) for state in (a, b))
+    same_options(a, b, "bits")
+    full = [state for state in (a, b) if state["n"]] or [a]
+    first = min(state["first"] for state in full)
+    last = max(state["first"] + len(state["counts"]) for state in full)
     both = []
     for state in (a, b):
         counts = np.zeros(last - first, dtype=np.int64)
@@ -164,7 +156,7 @@ def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return lower, upper, state["counts"]
 
 
-def _middles(numbers: np.ndarray, bits: int) -> np.ndarray:
+def middles(numbers: np.ndarray, bits: int) -> np.ndarray:
     """The value of each bucket with the same relative error to both ends: 2 · low · high / (low + high)."""
     low, high = _edges(np.where(numbers == 0, 1, numbers), bits)
     middles: np.ndarray = np.sign(numbers) * 2 * low * high / (low + high)
@@ -183,7 +175,7 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     ranks = np.cumsum(counts)
     lower, upper, _ = buckets(state)
     place = int(np.searchsorted(ranks, math.floor(1 + q * (n - 1))))
-    middle = float(_middles(np.array([state["first"] + place]), state["bits"])[0])
+    middle = float(middles(np.array([state["first"] + place]), state["bits"])[0])
     half = z_score(confidence) * math.sqrt(n * q * (1 - q))
     first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
     low = max(float(lower[np.searchsorted(ranks, first)]), state["min"]) if first >= 1 else math.nan
@@ -191,73 +183,17 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     return Estimate(min(max(middle, state["min"]), state["max"]), n, low, high)
 
 
-def kolmogorov_smirnov(a: State, b: State) -> float:
-    """The largest gap between the two distribution functions, in [0, 1]; NaN when either is empty."""
-    pair = _shares(a, b)
-    return math.nan if pair is None else float(np.abs(np.cumsum(pair[1]) - np.cumsum(pair[2])).max())
+def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of both in at most `bins` runs of buckets, cut where the reference passes 1/bins, 2/bins, …
 
-
-def wasserstein(a: State, b: State) -> float:
-    """The Wasserstein-1 distance, in the column's unit (Vallender 1974); NaN when either is empty."""
-    pair = _shares(a, b)
-    if pair is None:
-        return math.nan
-    values, p, q = pair
-    gap = np.cumsum(p - q)  # (buckets,), probability
-    return float(np.abs(gap[:-1]) @ np.diff(values))
-
-
-def psi(reference: State, current: State, bins: int = 10) -> float:
-    """Population stability index Σ (q - p) ln(q / p) on bins that hold equal shares of the reference.
-
-    Half a count is added to every bin, so that an empty one does not make it infinite. NaN when either is empty.
+    Two empty arrays when the reference is empty.
     """
-    pair = _binned(reference, current, bins, 0.5)
-    return math.nan if pair is None else float((pair[1] - pair[0]) @ np.log(pair[1] / pair[0]))
-
-
-def jensen_shannon(reference: State, current: State, bins: int = 30) -> float:
-    """The Jensen–Shannon distance, base 2, in [0, 1], on bins that hold equal shares of the reference."""
-    pair = _binned(reference, current, bins, 0.0)
-    if pair is None:
-        return math.nan
-    middle = (pair[0] + pair[1]) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [float(np.where(p > 0, p * np.log2(p / middle), 0.0).sum()) for p in pair]
-    return math.sqrt(max(sum(parts) / 2, 0.0))
-
-
-def hellinger(reference: State, current: State, bins: int = 30) -> float:
-    """The Hellinger distance, in [0, 1], on bins that hold equal shares of the reference; NaN when either is empty."""
-    pair = _binned(reference, current, bins, 0.0)
-    return math.nan if pair is None else math.sqrt(float(((np.sqrt(pair[0]) - np.sqrt(pair[1])) ** 2).sum()) / 2)
-
-
-def distances(reference: State, current: State) -> dict[str, float]:
-    """All of them, by name."""
-    every = (kolmogorov_smirnov, psi, jensen_shannon, hellinger, wasserstein)
-    return {distance.__name__: distance(reference, current) for distance in every}
-
-
-def _shares(a: State, b: State) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Values of the common buckets and both shares in them; None when either is empty."""
-    same_options(a, b, "bits")
-    if not (a["n"] and b["n"]):
-        return None
-    first, p, q = _aligned(a, b)
-    return _middles(first + np.arange(len(p)), a["bits"]), p / a["n"], q / b["n"]
-
-
-def _binned(reference: State, current: State, bins: int, extra: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Shares of both in at most `bins` runs of buckets, cut where the reference passes 1/bins, 2/bins, …"""
     if bins < 2:
         raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
-    same_options(reference, current, "bits")
-    if not (reference["n"] and current["n"]):
-        return None
-    _, p, q = _aligned(reference, current)
+    _, p, q = aligned(reference, current)
+    if not reference["n"]:
+        return np.zeros(0), np.zeros(0)
     reached = np.cumsum(p) / reference["n"]
     cuts = np.unique(np.searchsorted(reached, np.arange(1, bins) / bins) + 1)  # a run ends after its bucket
     starts = np.concatenate(([0], cuts[cuts < len(p)]))
-    p, q = np.add.reduceat(p, starts) + extra, np.add.reduceat(q, starts) + extra
-    return p / p.sum(), q / q.sum()
+    return np.add.reduceat(p, starts), np.add.reduceat(q, starts)

@@ -1,0 +1,198 @@
+"""Tables as people have them, column by column: numpy dictionaries, Arrow, pandas, Polars and what narwhals knows.
+
+Nothing is copied as a whole: a column of numbers is a view where its library allows it, and one column is in hand at a
+time. Needs no library but the one that made the table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from luthier.errors import StateError
+from luthier.statistics.base import State
+from luthier.statistics.counts import Counts
+from luthier.statistics.histogram import Histogram
+
+__all__ = ["Column", "Kind", "columns_of", "is_table", "observe", "statistic_of"]
+
+Kind: TypeAlias = Literal["number", "category", "time", "mixed", "other"]
+_PIECE = 1 << 20  # rows whose categories are counted at once, so that memory is bounded with any number of them
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`values`: numpy (n,) float, integer or object, or an Arrow array. `said`: what it holds, for messages."""
+
+    name: str
+    kind: Kind
+    values: Any
+    said: str
+
+
+def is_table(thing: Any) -> bool:
+    """Whether `columns_of` takes it as one table, rather than as a stream of tables."""
+    return isinstance(thing, Mapping) or hasattr(thing, "columns") or hasattr(thing, "column_names")
+
+
+def columns_of(table: Any, categories: Iterable[str] = ()) -> Iterator[Column]:
+    """The columns of a table, one after the other; those named in `categories` are categories whatever they hold.
+
+    Raises StateError when it is no table, has columns of different lengths or two of one name.
+    """
+    named = set(categories)
+    found = _mapping(table) if isinstance(table, Mapping) else _frame(table)
+    for column in found:
+        yield _as_category(column) if column.name in named and column.kind in ("number", "category") else column
+
+
+def statistic_of(kind: Kind) -> Histogram | Counts | None:
+    """What sums up a column of this kind: a histogram, counts, or nothing."""
+    if kind == "number":
+        return Histogram("x")
+    return Counts("x") if kind in ("category", "mixed") else None
+
+
+def observe(column: Column) -> State:
+    """The state of `statistic_of(column.kind)` over its rows, or {n, missing} where there is none."""
+    if column.kind == "number":
+        return Histogram("x").observe({"x": column.values})
+    if column.kind == "category":
+        return _counted(column.values)
+    if column.kind == "mixed":
+        return _mixed(column.values)
+    return {"n": len(column.values), "missing": 0}
+
+
+def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
+    arrays = {str(name): values if hasattr(values, "dtype") else np.asarray(values) for name, values in table.items()}
+    lengths = {name: len(values) if np.ndim(values) == 1 else -1 for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1 or -1 in lengths.values():
+        raise StateError(f"a table's columns must be one-dimensional and of one length; lengths are {lengths}")
+    for name, values in arrays.items():
+        yield _array(name, np.asarray(values))
+
+
+def _array(name: str, values: np.ndarray) -> Column:
+    kinds: dict[str, Kind] = {"f": "number", "i": "number", "u": "number", "M": "time", "m": "time"}
+    if values.dtype.kind in kinds:
+        return Column(name, kinds[values.dtype.kind], values, str(values.dtype))
+    if values.dtype.kind in "bUT":
+        return Column(name, "category", _arrow(values), "text" if values.dtype.kind != "b" else "bool")
+    if values.dtype.kind != "O":
+        return Column(name, "other", values, str(values.dtype))
+    return _objects(name, values)
+
+
+def _objects(name: str, values: np.ndarray) -> Column:
+    """A column of Python objects: what Arrow makes of it, or mixed."""
+    import pyarrow as pa
+
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        types = Counter(type(value).__name__ for value in values.tolist() if value is not None)
+        return Column(name, "mixed", values, ", ".join(f"{count:,} {kind}" for kind, count in types.most_common(4)))
+    return _arrow_column(name, array)
+
+
+def _arrow_column(name: str, array: Any) -> Column:
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_decimal(kind):
+        array = array.cast(pa.float64())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return Column(name, "number", array.to_numpy(zero_copy_only=False), str(kind))
+    if pa.types.is_temporal(kind):
+        return Column(name, "time", array, str(kind))
+    if pa.types.is_dictionary(kind):
+        return Column(name, "category", array.cast(kind.value_type), str(kind.value_type))
+    texts = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_boolean,
+        pa.types.is_null,
+    )
+    if any(is_text(kind) for is_text in texts):
+        return Column(name, "category", array, {"bool": "bool", "null": "null"}.get(str(kind), "text"))
+    return Column(name, "other", array, str(kind))
+
+
+def _frame(table: Any) -> Iterator[Column]:
+    import narwhals as nw
+
+    table = _batch_as_table(table)
+    try:
+        frame = nw.from_native(table, eager_only=True)
+        names = list(frame.columns)
+    except (TypeError, nw.exceptions.NarwhalsError) as error:
+        raise StateError(
+            f"a {type(table).__name__} is not a table with one column a name ({error}). Give a dictionary of numpy arrays, "
+            f"an Arrow table, or a pandas or Polars frame (collect a lazy one first)"
+        ) from error
+    for name in names:
+        yield _series(nw, str(name), frame[name])
+
+
+def _batch_as_table(table: Any) -> Any:
+    """An Arrow record batch as the table it is."""
+    if type(table).__module__.startswith("pyarrow") and hasattr(table, "to_struct_array"):
+        import pyarrow as pa
+
+        return table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
+    return table
+
+
+def _series(nw: Any, name: str, series: Any) -> Column:
+    if series.dtype.is_numeric() and not series.dtype.is_decimal():
+        values = series.to_numpy()
+        if values.dtype.kind not in "iuf":  # nullable numbers
+            values = series.cast(nw.Float64).to_numpy().astype(np.float64)
+        return Column(name, "number", values, str(series.dtype).lower())
+    if series.dtype == nw.Object:
+        return _objects(name, series.to_numpy().astype(object))
+    array = series.to_arrow()
+    return _arrow_column(name, array)
+
+
+def _as_category(column: Column) -> Column:
+    if column.kind == "category":
+        return column
+    values = np.asarray(column.values)
+    if values.dtype.kind == "f":
+        return Column(column.name, "category", _arrow(values.astype(object)), "category")
+    return Column(column.name, "category", _arrow(values), "category")
+
+
+def _arrow(values: np.ndarray) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, from_pandas=True)
+
+
+def _counted(array: Any) -> State:
+    """Counts of an Arrow array's values; null is missing."""
+    statistic = Counts("x")
+    state = statistic.of({})
+    for start in range(0, len(array), _PIECE):
+        found = array.slice(start, _PIECE).value_counts()
+        missing = 0
+        for part in range(0, len(found), _PIECE // 8):
+            piece = found.slice(part, _PIECE // 8)
+            names, times = piece.field("values").to_pylist(), piece.field("counts").to_pylist()
+            seen = dict(zip(names, times, strict=True))
+            missing = seen.pop(None, 0)
+            state = statistic.merge(state, statistic.of(seen, missing))
+    return state
+
+
+def _mixed(values: np.ndarray) -> State:
+    """Counts of Python objects by their text; None and NaN are missing."""
+    present = [value for value in values.tolist() if value is not None and value == value]
+    return Counts("x").of(Counter(str(value) for value in present), len(values) - len(present))
