@@ -19,7 +19,7 @@ LAYERS = [
     {"config", "names", "codec"},
     {"intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
      "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
-     "tickets", "conformal", "charts", "moments", "seasonal", "metric"},
+     "tickets", "conformal", "charts", "moments", "seasonal", "metric", "outliers", "detectors"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop"},
@@ -42,7 +42,7 @@ WITHIN |= {
     ("watching", "loop"),
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
-WITHIN |= {("moments", "metric"), ("seasonal", "metric")}
+WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}

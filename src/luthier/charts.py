@@ -7,12 +7,13 @@ statistic is cut into cells, moves between them with normal probabilities, and t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["arl_cusum", "arl_ewma", "cusum", "cusum_limit", "ewma"]
+__all__ = ["arl_cusum", "arl_ewma", "cusum", "cusum_limit", "ewma", "follow", "onset"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
@@ -31,6 +32,27 @@ def cusum(z: Floats, k: float = 0.5, carried: float = 0.0) -> Floats:
         carried = max(0.0, carried + score - k)
         path[t] = carried
     return path
+
+
+def onset() -> dict[str, Any]:
+    """The state of `follow` before the first score."""
+    return {"value": 0.0, "total": 0.0, "n": 0, "since": 0}
+
+
+def follow(state: Mapping[str, Any], score: Floats, marks: Floats, places: Any, k: float = 0.5) -> dict[str, Any]:
+    """A CUSUM of scores (n,) beside what happened since it last was 0, the likely onset of a shift (Page 1954).
+
+    `value` of the CUSUM; `total` of `marks` (n,), count `n` and first of `places` (n,) whole numbers, `since`.
+    """
+    if not len(score):
+        return dict(state)
+    path = cusum(score, k, state["value"])
+    zeros = np.flatnonzero(path == 0)
+    begin = int(zeros[-1]) + 1 if len(zeros) else 0
+    kept = onset() if len(zeros) else state
+    total = np.add.accumulate(np.concatenate([[kept["total"]], marks[begin:]]))[-1]
+    since = kept["since"] if kept["n"] or begin == len(score) else int(places[begin])
+    return {"value": float(path[-1]), "total": float(total), "n": kept["n"] + len(score) - begin, "since": since}
 
 
 def ewma(z: Floats, weight: float = 0.1, carried: float = 0.0) -> Floats:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -126,10 +127,15 @@ def power_bets(p: Floats, powers: Any = (0.1, 0.3, 0.6)) -> Floats:
     return bets
 
 
-def exceedance_bets(p: Floats, stakes: Any) -> Floats:
-    """(K, n): for each (share, level) in `stakes`, stake `share` on p <= level: 1 - share + share 1{p <= level} / level."""
-    share, level = np.asarray(stakes, dtype=np.float64).T[:, :, None]
-    bets: Floats = 1 - share + share / level * (p <= level)
+def exceedance_bets(p: Floats, stakes: Any, slack: float = 0.0) -> Floats:
+    """(K, n): for each (share, level) in `stakes`, 1 - share + share 1{p <= level} / q.
+
+    q is the level, or with `slack` the probability of p <= level when normal scores have a mean of `slack`.
+    """
+    share, level = np.asarray(stakes, dtype=np.float64).T
+    unit = NormalDist()
+    q = np.array([a if slack == 0 else unit.cdf(slack + unit.inv_cdf(a)) for a in level])
+    bets: Floats = 1 - share[:, None] + (share / q)[:, None] * (p <= level[:, None])
     return bets
 
 

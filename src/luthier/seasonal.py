@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["design", "fit", "innovations"]
+__all__ = ["design", "expected", "fit", "innovations"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Model: TypeAlias = Mapping[str, Any]
@@ -54,7 +54,7 @@ def fit(buckets: np.ndarray, values: Floats, width: float) -> dict[str, Any]:
     while periods and len(values) < 3 * design(buckets[:1], width, periods).shape[1]:
         periods.pop()
     weights = _huber(design(buckets, width, periods), values)
-    model = {"width": float(width), "periods": periods, "weights": weights, "level": 0.0, "phi": 0.0, "scale": 0.0}
+    model: dict[str, Any] = {"width": float(width), "periods": periods, "weights": weights, "level": 0.0, "phi": 0.0, "scale": 0.0}
     rest = values - expected(model, buckets)
     model["level"] = _spread(rest)
     if model["level"] > 1e-12 * float(np.abs(values).max()):
@@ -105,7 +105,7 @@ def _huber(x: Floats, y: Floats) -> Floats:
         if np.allclose(after, weights, rtol=1e-8, atol=1e-12 * (size or 1.0)):
             break
         weights = after
-    return after
+    return np.asarray(after, dtype=np.float64)
 
 
 def _spread(values: Floats) -> float:

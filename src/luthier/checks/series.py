@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.charts import cusum, cusum_limit
+from luthier.charts import cusum_limit, follow, onset
 from luthier.checks.base import Memory, silent
 from luthier.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.evidence import LARGEST, advance, detector
@@ -20,7 +20,6 @@ __all__ = ["Metric", "Series", "Spike"]
 
 TILTS = (0.5, 1.0, 2.0, -0.5, -1.0, -2.0)
 STAKES = ((0.05, 0.005), (0.3, 0.05))  # for spikes and for a grown variance: share staked, two-sided p-value
-K = 0.5  # allowance of the CUSUM that says since when
 USUAL = (Metric("confidence"), Metric(of="count", scale="root"))
 
 
@@ -71,11 +70,13 @@ class Series:
         n = one["n"]
         ranked, p = p_values(one["ranks"], points.z, uniforms(n + np.arange(len(points.z))))
         score = normal_scores(p)
-        bets = np.vstack([tilt_bets(score, TILTS, self.slack), exceedance_bets(2 * np.minimum(p, 1 - p), STAKES)])
+        bets = np.vstack(
+            [tilt_bets(score, TILTS, self.slack), exceedance_bets(2 * np.minimum(p, 1 - p), STAKES, self.slack)]
+        )
         engine, path = advance(one["engine"], bets)
         after = {**one, "n": n + len(p), "ranks": ranked, "engine": engine}
         for side, sign in (("up", 1.0), ("down", -1.0)):
-            after[side] = _chart(one[side], sign * score, points.buckets)
+            after[side] = follow(one[side], sign * score, sign * score, points.buckets)
         high = path >= self.points * len(self.metrics)
         if not one["alarm_n"] and high.any():
             first = int(high.argmax())
@@ -200,7 +201,6 @@ def _start(metrics: tuple[Metric, ...], reference: Columns, begin: Callable[[np.
 
 
 def _ranked(held: np.ndarray) -> dict[str, Any]:
-    chart = {"value": 0.0, "total": 0.0, "n": 0, "since": 0}
     engine = detector(len(TILTS) + len(STAKES))
     return {
         "n": 0,
@@ -208,8 +208,8 @@ def _ranked(held: np.ndarray) -> dict[str, Any]:
         "engine": engine,
         "alarm_n": 0,
         "alarm_at": 0,
-        "up": chart,
-        "down": chart,
+        "up": onset(),
+        "down": onset(),
     }
 
 
@@ -239,17 +239,6 @@ def _nothing(metrics: tuple[Metric, ...], memory: Memory) -> str:
         return f"not watched: {reasons[0]}"
     label, one = next((label, one) for label, one in memory["streams"].items() if one)
     return f"no point of {label} is done yet" + _by_label(metrics)[label].left_out(one)
-
-
-def _chart(state: Memory, score: np.ndarray, buckets: np.ndarray) -> Memory:
-    """One side of a CUSUM, and sum, count and first bucket of the scores since it was last 0."""
-    path = cusum(score, K, state["value"])
-    zeros = np.flatnonzero(path == 0)
-    begin = int(zeros[-1]) + 1 if len(zeros) else 0
-    kept = {"total": 0.0, "n": 0, "since": 0} if len(zeros) else state
-    total = np.add.accumulate(np.concatenate([[kept["total"]], score[begin:]]))[-1]
-    since = kept["since"] if kept["n"] or begin == len(score) else int(buckets[begin])
-    return {"value": float(path[-1]), "total": float(total), "n": kept["n"] + len(score) - begin, "since": since}
 
 
 def _tail(sizes: np.ndarray, points: float) -> float:
