@@ -93,7 +93,8 @@ class Outlier:
         known.update(state=dict(self._detector.fit(fitted)), centre=0.0, spread=1.0)
         known.update(_middle(self._score(known, fitted)))
         scores = self._score(known, rest)
-        return scores[~np.isnan(scores)]
+        calibration: np.ndarray = scores[~np.isnan(scores)]
+        return calibration
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         """Go on with the window's `columns`, and `id` (n,) if there is one."""
