@@ -54,7 +54,14 @@ def fit(buckets: np.ndarray, values: Floats, width: float) -> dict[str, Any]:
     while periods and len(values) < 3 * design(buckets[:1], width, periods).shape[1]:
         periods.pop()
     weights = _huber(design(buckets, width, periods), values)
-    model: dict[str, Any] = {"width": float(width), "periods": periods, "weights": weights, "level": 0.0, "phi": 0.0, "scale": 0.0}
+    model: dict[str, Any] = {
+        "width": float(width),
+        "periods": periods,
+        "weights": weights,
+        "level": 0.0,
+        "phi": 0.0,
+        "scale": 0.0,
+    }
     rest = values - expected(model, buckets)
     model["level"] = _spread(rest)
     if model["level"] > 1e-12 * float(np.abs(values).max()):
