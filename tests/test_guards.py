@@ -17,10 +17,10 @@ HEAVY = {
 LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
-    {"exact", "properties", "intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
-     "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel",
-     "classification", "story", "progress",
-     "tickets"},
+    {"exact", "properties", "intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments",
+     "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
+     "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
+     "seasonal", "metric", "outliers", "detectors"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop"},
@@ -45,6 +45,8 @@ WITHIN |= {
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
+WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors")}
+WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}
 

@@ -113,6 +113,8 @@ class Monitor:
         moments = _moments(at, n)
         newest = max(moments)
         self._fold(when, columns, moments)
+        if "at" not in columns:
+            columns = {**columns, "at": np.array([moment.timestamp() for moment in moments])}
         for name, chosen in self._slices(columns):
             window = columns if chosen is None else {key: np.asarray(value)[chosen] for key, value in columns.items()}
             for check in self._checks:
