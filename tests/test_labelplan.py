@@ -11,7 +11,6 @@ import pytest
 from luthier.checks.risk import Risk
 from luthier.errors import StateError
 from luthier.labelplan import DECISIONS, asked, design, smallest_rise
-from luthier.options import MonitorOptions
 
 
 def answers(rng: np.random.Generator, n: int, regions: int = 5) -> dict[str, Any]:
@@ -118,8 +117,9 @@ def test_what_worse_would_show_is_what_the_risk_check_finds(budget: int) -> None
     reference = {"loss": (rng.random(3000) < 0.1).astype(float)}
     check = Risk()
     memory = check.start(reference)
-    shows = design({"confidence": np.full(5000, 0.9)}, budget, reference=reference, options=MonitorOptions()).buys.shows
-    assert shows == pytest.approx(smallest_rise(budget, memory["reference"]["limit"]))
+    limit = memory["reference"]["limit"]
+    shows = design({"confidence": np.full(5000, 0.9)}, budget, limit=limit).buys.shows
+    assert shows == pytest.approx(smallest_rise(budget, limit))
     delays = []
     for _ in range(31):
         stream = np.concatenate([rng.random(3000) < 0.1, rng.random(6 * budget) < shows]).astype(float)

@@ -15,10 +15,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.evidence import Floats, source_bound, unit_interval
+from luthier.evidence import Floats, unit_interval
 from luthier.fewlabels import Combined, ErrorRates, Pool, combined, error_rates, scaled
 from luthier.intervals import normal_quantile
-from luthier.options import MonitorOptions
 from luthier.types import Columns, Estimate, content_id
 
 __all__ = ["DECISIONS", "Buys", "Decision", "LabelPlan", "Plan", "Request", "asked", "design", "smallest_rise"]
@@ -147,19 +146,18 @@ def _said(predicted: Any, row: int, names: Sequence[str]) -> str:
 
 def design(
     columns: Columns, budget: int, decision: str = "worse", *, reference: Columns | None = None,
-    options: MonitorOptions | None = None, seed: int = 0,
+    limit: float = math.nan, arl: float = 100_000, seed: int = 0,
 ) -> Plan:  # fmt: skip
     """A plan for `budget` labels over the rows of `columns`; the same rows, budget and seed give the same plan.
 
     Reads `embedding` (N, d) for coverage and `confidence` (N,) for uncertainty (or `guess` (N,), the expected loss), each
     if there; for "better" `predicted` and `champion_predicted` (N,), because only where they differ does a label tell.
-    `reference`: `loss` and `confidence` of labelled rows, which say how often a confidence is wrong and, with the
-    `options` of risk.v1, what "worse" would show. Memory beyond the columns: about 80 bytes a row.
+    `reference`: `loss` and `confidence` of labelled rows, which say how often a confidence is wrong. `limit`, `arl`: of
+    risk.v1, for what "worse" would show. Memory beyond the columns: about 80 bytes a row.
 
     Raises StateError for an unknown decision, a budget below 1, columns that differ in length, or a column that is missing.
     """
     n = _checked(columns, budget, decision)
-    options = options or MonitorOptions()
     guess = _guesses(columns, n, reference)
     rng = np.random.default_rng([_STREAM, seed])
     wanted = _wanted(columns, n) if decision == "better" else np.ones(n)
@@ -168,11 +166,11 @@ def design(
     cell = _cells(columns.get("embedding"), n, max(count, 1), rng)
     chance = scaled(_measure(decision, guess, cell, wanted), budget)
     rows = _drawn(chance, cell, budget, rng)
-    least = float(chance[rows].min()) if budget else 1.0
+    least = float(chance[chance > 0].min())
     at_random = rng.random(budget) * chance[rows] < least * (1 + 1e-9)  # thinned until all have the least chance
     return Plan(
         decision, rows, chance[rows], guess[rows], cell[rows], at_random, Pool.of(guess),  # type: ignore[arg-type]
-        _buys(decision, chance, guess, budget, _limit(reference or {}, options), options.arl), seed,
+        _buys(decision, chance, guess, budget, limit, arl), seed,
     )  # fmt: skip
 
 
@@ -229,12 +227,6 @@ def _guesses(columns: Columns, n: int, reference: Columns | None) -> Floats:
     known_rows = reference if reference and {"loss", "confidence"} <= reference.keys() else {}
     rates: ErrorRates = error_rates(known_rows.get("loss", ()), known_rows.get("confidence", ()))
     return rates.guess(columns["confidence"])
-
-
-def _limit(reference: Columns, options: MonitorOptions) -> float:
-    """What risk.v1 holds the mean loss against; nan without labelled reference rows."""
-    losses = unit_interval(reference.get("loss", ()), "reference loss")
-    return source_bound(losses, options.delta) + options.tolerance if losses.size else math.nan
 
 
 def _wanted(columns: Columns, n: int) -> Floats:

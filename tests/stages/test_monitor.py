@@ -129,6 +129,8 @@ def test_a_label_plan_of_waiting_answers_and_the_labels_that_may_count() -> None
     ids = [str(i) for i in range(1000)]
     monitor.answer(ids, confidence=sure, embedding=rng.standard_normal((1000, 4)), at=NOON)
     assert "would be shown" in monitor.label_plan(200).buys.why
+    assert loss.mean() + 0.02 < monitor.limit("risk.v1") < loss.mean() + 0.06
+    assert np.isnan(monitor.limit("absent.v1"))
     plan = monitor.label_plan(300, "accuracy", seed=3)
     assert plan == monitor.label_plan(300, "accuracy", seed=3)
     asked = [one.id for one in plan.open]

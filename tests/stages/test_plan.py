@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from luthier.errors import UsageError
-from luthier.options import MonitorOptions
 from luthier.rows import at_random
 from luthier.stages import plan, record
 from luthier.stores.memory import MemoryStore
@@ -41,7 +40,7 @@ def answered(store: MemoryStore, n: int, model: str = "v1", seed: int = 0) -> di
 
 
 def draw(store: MemoryStore, budget: int, decision: str, **more: Any) -> Any:
-    rest: dict[str, Any] = {"reference": {}, "options": MonitorOptions(), "pool": 1000} | more
+    rest: dict[str, Any] = {"reference": {}, "limit": 0.12, "arl": 1e5, "pool": 1000} | more
     return plan.draw(store, TASK, "v1", budget, decision, **rest)
 
 
@@ -108,7 +107,7 @@ def test_what_has_a_label_is_not_asked_for_again(store: MemoryStore) -> None:
     with pytest.raises(UsageError, match="no answers without a label among the newest 1,000"):
         draw(store, 10, "worse")
     with pytest.raises(UsageError, match="no answers among"):
-        plan.draw(store, TASK, "v9", 10, "worse", reference={}, options=MonitorOptions(), pool=10)
+        plan.draw(store, TASK, "v9", 10, "worse", reference={}, limit=0.12, arl=1e5, pool=10)
 
 
 def test_better_asks_only_where_the_two_differ(store: MemoryStore) -> None:

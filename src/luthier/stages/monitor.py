@@ -5,6 +5,7 @@ Needs neither torch nor our server: whoever has predictions as numpy arrays can 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -143,9 +144,17 @@ class Monitor:
         shared = set.intersection(*(set(row) for _, row in newest)) & _PLANNED if newest else set()
         columns = {name: np.array([row[name] for _, row in newest]) for name in sorted(shared)}
         columns["at"] = np.arange(len(newest))  # so that there is a column even where answers had nothing but an id
-        plan = design(columns, budget, decision, reference=self._reference, options=self.options, seed=seed)
+        plan = design(
+            columns, budget, decision, reference=self._reference, limit=self.limit("risk.v1"), arl=self.options.arl,
+            seed=seed,
+        )  # fmt: skip
         ids = [name for name, _ in newest]
         return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
+
+    def limit(self, name: str) -> float:
+        """What the check of this name holds its value against on the whole traffic; nan where it is not watched."""
+        check = next((one for one in self._checks if one.name == name), None)
+        return math.nan if check is None else float(self._start(check, "").get("reference", {}).get("limit", math.nan))
 
     def findings(self, when: str | None = None) -> list[Finding]:
         """The newest finding of every check and slice."""

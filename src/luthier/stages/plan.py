@@ -11,7 +11,6 @@ from typing import Any
 from luthier.errors import UsageError
 from luthier.fewlabels import Combined, Pool
 from luthier.labelplan import Buys, LabelPlan, Request, asked, design
-from luthier.options import MonitorOptions
 from luthier.rows import from_row, plain
 from luthier.stores.base import Row, Store
 from luthier.types import Columns, Record
@@ -33,13 +32,13 @@ class Standing:
 
 
 def draw(
-    store: Store, task: Any, model: str, budget: int, decision: str, *, reference: Columns, options: MonitorOptions,
+    store: Store, task: Any, model: str, budget: int, decision: str, *, reference: Columns, limit: float, arl: float,
     pool: int, seed: int = 0, candidate: Callable[[Sequence[Record]], Columns] | None = None,
 ) -> LabelPlan:  # fmt: skip
     """A plan over the newest `pool` answers of `model`, kept in the store. `candidate` answers them too, for "better".
 
     "accuracy" is drawn from all answers, those with a label included (which then need none), the rest from those without.
-    Raises UsageError when there are none, StateError as `labelplan.design` does.
+    `limit` and `arl` are those of risk.v1. Raises UsageError when there are none, StateError as `labelplan.design` does.
     """
     rows = store.scan("answer", newest_first=True, limit=pool)
     newest = [one for one in map(from_row, rows) if one.model == model]
@@ -54,7 +53,7 @@ def draw(
         if candidate is None:
             raise UsageError(f"there is no candidate to compare with {model}: name a version")
         both = {**columns, "champion_predicted": columns["predicted"], "predicted": candidate(records)["predicted"]}
-    plan = design(both, budget, decision, reference=reference, options=options, seed=seed)
+    plan = design(both, budget, decision, reference=reference, limit=limit, arl=arl, seed=seed)
     ids, inputs = [one.id for one in records], [one.input for one in records]
     made = asked(plan, ids, inputs, columns, names=task.labels, model=model, known=known)
     _keep(store, made, max(one.at for one in records))
