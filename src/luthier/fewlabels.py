@@ -116,8 +116,8 @@ def combined(
         return Combined(alone, "labels", 0.0, fit.correlation if fit else math.nan, n, f"from labels alone: {reason}")
     assert fit is not None
     estimate = _wilson(fit, len(y), confidence)
-    labelled = _fit(y, np.zeros(len(y)), w, Pool(0, 0.0, 0.0))
-    worth = n * labelled.variance / fit.variance if fit.variance else n
+    spread = float(w @ (y - float(w @ y) / w.sum()) ** 2) / float(w.sum())
+    worth = spread / fit.variance if fit.variance else n
     why = f"{len(y)} labels and the confidence of {_pool_n(pool):,} answers, worth {worth:.0f} labels alone"
     return Combined(estimate, "combined", fit.weight, fit.correlation, worth, why)
 
