@@ -121,6 +121,67 @@ def test_labels_watch_status_and_report(call: Call, project: Path, tweets: list[
     )
 
 
+def test_labels_are_planned_written_and_taken_back(call: Call, project: Path, tweets: list[Record]) -> None:
+    opened = luthier.open(project)
+    adapter = opened.task().adapter(opened.registry.folder(opened.versions()[0]))
+    truth = {one.id: one.target for one in tweets[1500:1800]}
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    asked = [Record(one.id, start + timedelta(minutes=i), one.input) for i, one in enumerate(tweets[1500:1800])]
+    said = [
+        Record(a.id, a.at, a.input, output=o, model="v1") for a, o in zip(asked, adapter.answer(asked), strict=True)
+    ]
+    record.append(opened.store, [record.to_row(one) for one in said])
+    opened.close()
+    assert "few_labels" in json.loads(call("status", "--json")[1])
+    code, out, err = call("labels", "120", "--for", "accuracy", "--out", "plan.csv", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["open"], len(told["plan"]["requests"])) == (120, 120)
+    assert 0 < told["plan"]["buys"]["half_width"] < 0.2
+    assert sum(one["at_random"] for one in told["plan"]["requests"]) < 120
+    with (project / "plan.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (project / "plan.csv").open("w", encoding="utf-8", newline="") as file:
+        out_rows = csv.writer(file)
+        out_rows.writerow(["id", "target"])
+        out_rows.writerows([row["id"], truth[row["id"]]] for row in rows[:100])
+        out_rows.writerows([row["id"], ""] for row in rows[100:])
+        out_rows.writerow([rows[0]["id"], "neither"])
+    code, out, _ = call("labels", "--import", "plan.csv")
+    assert code == 1, "one row was rejected"
+    assert "99 stored" in out
+    assert "20 not labelled yet, 2 rejected" in out
+    assert "two_labels" in out
+    assert call("watch")[0] in (0, 1)
+    found = json.loads(call("status", "--json")[1])
+    few = found["few_labels"]
+    assert (few["came"], few["asked"]) == (99, 120)
+    assert few["risk"]["estimate"]["low"] < few["risk"]["estimate"]["value"] < few["risk"]["estimate"]["high"]
+    fair = {one["id"] for one in told["plan"]["requests"] if one["at_random"]}
+    risk = next(one for one in found["findings"] if one["check"] == "risk.v1")
+    assert risk["n"] == len(fair & {row["id"] for row in rows[1:100]}) < 99, "picked labels stay out of the evidence"
+    assert "99 of 120 labels: mean loss" in call("status")[1]
+    code, out, _ = call("labels", "5")
+    assert code == 0
+    assert out.count("\n") == 6
+    assert "would be shown" in out or "too few" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "give either the number of records to label, or --import"),
+        (("5", "--import", "x.csv"), "give either"),
+        (("5",), "has no answers among the newest 20,000"),
+        (("--import", "x.csv"), "no such file"),
+    ],
+)
+def test_labels_that_cannot_be_planned(call: Call, project: Path, arguments: tuple[str, ...], why: str) -> None:
+    code, _, err = call("labels", *arguments)
+    assert code == 2
+    assert why in err
+
+
 def test_keys_are_shown_once_and_kept_as_hashes(call: Call, project: Path) -> None:
     code, out, _ = call("key", "--scope", "predict", "--name", "shop")
     assert code == 0

@@ -14,8 +14,8 @@ import pytest
 import luthier
 from luthier.errors import NotMet, UsageError
 from luthier.loop import Project
-from luthier.stages import record
-from luthier.types import Record
+from luthier.stages import labelfiles, plan, record, update
+from luthier.types import Record, Split
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -233,3 +233,30 @@ def test_features_of_a_frozen_backbone_serve_every_run(tmp_path: Path, built: Pa
         if epochs == "4":
             first = files
     assert files == first
+
+
+def test_an_alarm_asks_for_labels_by_a_plan_and_picked_labels_teach_but_do_not_judge(
+    project: Project, tweets: list[Record], films: list[Record]
+) -> None:
+    live(project, tweets[1500:1800], NOON - timedelta(days=1))
+    live(project, films[:400], NOON, labelled=False)
+    assert project.watch().decision.action == "label"
+    (asked,) = plan.kept(project.store)
+    assert (asked.decision, len(asked.requests)) == ("worse", 150)
+    assert project.status()["rows"]["request"] == 150
+    truth = {one.id: one.target for one in films}
+    repair = project.label_plan(120, "repair", seed=1)
+    labelfiles.write(repair, project.home / "tasks.jsonl")
+    rows = [json.loads(line) for line in (project.home / "tasks.jsonl").read_text(encoding="utf-8").splitlines()]
+    (project.home / "tasks.jsonl").write_text("".join(json.dumps(r | {"target": truth[r["id"]]}) + "\n" for r in rows))
+    taken = project.take_labels(project.home / "tasks.jsonl")
+    assert (taken.feedback.stored, taken.file.rejected) == (120, ())
+    project.watch()
+    picked = plan.picked(project.store) & {one.id for one in repair.requests}
+    assert picked
+    watch = project._watch(project.champion())  # type: ignore[arg-type]
+    assert picked <= set(watch.ids), "they are there to learn from"
+    mixed = update.mix(record.labelled(project.store, watch.ids), Split((), (), ()), project.config.update)
+    assert not picked & {one.id for one in mixed.holdout}
+    assert picked <= {one.id for one in mixed.fresh}
+    assert not picked & {one.id for one in project._unseen(watch, [], "")}

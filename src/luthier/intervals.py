@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "clopper_pearson_upper",
     "normal_mixture_bound",
     "normal_mixture_wealth",
+    "normal_quantile",
     "poly_stitching_bound",
     "wilson",
 ]
@@ -73,7 +75,7 @@ def wilson(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     if n == 0:
         return math.nan, math.nan
     k, n = float(k), float(n)
-    z = -_bisect(lambda q: _normal_cdf(q) - (1 - confidence) / 2, -40.0, 0.0)
+    z = normal_quantile(0.5 + confidence / 2)
     rate, spread = k / n, z * z / n
     centre = rate + spread / 2
     half = z * math.sqrt(max(rate * (1 - rate), 0.0) / n + spread / (4 * n))
@@ -184,6 +186,15 @@ def _rho(v_opt: float, alpha: float) -> float:
 
 def _normal_cdf(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def normal_quantile(q: float) -> float:
+    """The standard normal quantile at `q` in (0, 1).
+
+    >>> round(normal_quantile(0.975), 6)
+    1.959964
+    """
+    return NormalDist().inv_cdf(q)
 
 
 def _bisect(rising: Callable[[float], float], low: float, high: float) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,22 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StoreError, TrainingError, UsageError
-from luthier.stages import chronicle, data, detect, evaluate, fit, gate, record, report, update, version
+from luthier.labelplan import LabelPlan
+from luthier.rows import at_random
+from luthier.stages import (
+    chronicle,
+    data,
+    detect,
+    evaluate,
+    fit,
+    gate,
+    labelfiles,
+    plan,
+    record,
+    report,
+    update,
+    version,
+)
 from luthier.stages.decide import Situation, decide
 from luthier.stages.registry import plain_finding
 from luthier.stages.update import Mix
@@ -31,7 +46,7 @@ from luthier.types import Decision, Finding, Record, Run, Split, Version, utc_no
 from luthier.watching import Watch
 from luthier.workshop import Fitted, Prepared, Progress, Workshop, digest, with_tags
 
-__all__ = ["Project", "Watched", "open"]
+__all__ = ["Project", "Taken", "Watched", "open"]
 
 _MORE = 25  # labels after which a waiting candidate is judged again
 _HOT = timedelta(hours=1)  # rows younger than this stay in the database, older ones are sealed into segments
@@ -47,6 +62,14 @@ class Watched:
     findings: Sequence[Finding]
     page: detect.Page
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a file of labels: what the store took, and what the file held besides."""
+
+    feedback: record.Feedback
+    file: labelfiles.Returned
 
 
 class Project(Workshop):
@@ -115,16 +138,45 @@ class Project(Workshop):
             self._ask(champion, decision)
 
     def _ask(self, champion: Version, decision: Decision) -> None:
-        """Which of the newest unlabelled answers to label first: those that cover them best."""
-        newest = [record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED)]
-        labelled = self.store.known("label", [one.id for one in newest])
-        open_ = [one for one in newest if one.id not in labelled and one.model == champion.name and _has_embedding(one)]
-        if not open_:
-            return
-        chosen = update.by_coverage(np.stack([one.output["embedding"] for one in open_]), self.config.update.min_labels)
-        moment = decision.at or utc_now()
-        rows = [Row(open_[i].id, moment, {"input": open_[i].input, "model": champion.name}) for i in chosen]
-        self.store.append("request", rows)
+        """Which of the newest unlabelled answers to label first: to learn from once it is proven that the model got
+        worse, else to find out whether it did."""
+        proven = any(finding.check.startswith("risk") for finding in decision.because)
+        with suppress(UsageError):  # nothing is unlabelled
+            self.label_plan(self.config.update.min_labels, "repair" if proven else "worse", pool=_UNLABELLED)
+
+    # label ------------------------------------------------------------------------------------------------------------
+
+    def label_plan(
+        self, budget: int, decision: str = "worse", *, pool: int = 20_000, candidate: int | None = None, seed: int = 0
+    ) -> LabelPlan:
+        """Which of the champion's newest `pool` answers to label for a decision (worse, accuracy, better, repair), and
+        what that would buy. The plan is kept, so that labels that come back are counted for what they are.
+
+        `candidate`: the version that "better" compares, else the one that waits for labels.
+        """
+        champion = self._chosen(None)
+        rival = self.registry.version(candidate) if candidate is not None else self._waiting(champion)
+        return plan.draw(
+            self.store, self._task_of(champion), champion.name, budget, decision,
+            reference=version.read_reference(self.registry.folder(champion, verify=False)),
+            limit=self._watch(champion).monitor.limit("risk.v1"), arl=self.config.monitor.arl, pool=pool, seed=seed,
+            candidate=None if rival is None else lambda asked: self._columns(rival, self._task_of(rival), asked),
+        )  # fmt: skip
+
+    def take_labels(self, file: str | Path) -> Taken:
+        """Labels from a filled-in plan (CSV, JSON Lines) or Label Studio's export, as `feedback` takes them."""
+        found = labelfiles.read(file)
+        picked = plan.picked(self.store)
+        return Taken(self.feedback([{**one, "at_random": one["id"] not in picked} for one in found.labels]), found)
+
+    def _standing(self, champion: Version) -> plan.Standing | None:
+        """What the newest label plan says of the champion so far."""
+
+        def losses(ids: Sequence[str]) -> dict[str, float]:
+            came = record.labelled(self.store, ids)
+            return dict(zip([one.id for one in came], self._task_of(champion).columns(came)["loss"], strict=True))
+
+        return plan.standing(self.store, champion.name, losses)
 
     # update -----------------------------------------------------------------------------------------------------------
 
@@ -205,10 +257,11 @@ class Project(Workshop):
         return Fitted(made, run, verdict)
 
     def _unseen(self, watch: Watch, learned: Sequence[str], since: str) -> list[Record]:
-        """The champion's labelled answers since the change that the candidate did not learn from, in label order."""
+        """The champion's labelled answers since the change that the candidate did not learn from, in label order, without
+        those that were picked for what they are."""
         ids = watch.ids[watch.ids.index(since) :] if since in watch.ids else watch.ids
         trained = set(learned)
-        return record.labelled(self.store, [name for name in ids if name not in trained])
+        return [one for one in record.labelled(self.store, [i for i in ids if i not in trained]) if at_random(one)]
 
     def _conclude(self, made: Version, verdict: gate.Verdict, because: Sequence[Finding], watch: Watch) -> None:
         """The promotion and the decision that says why commit together. A candidate that only lacks labels waits."""
@@ -359,6 +412,8 @@ class Project(Workshop):
         if champion:
             status["unread"] = self.unread()
             status["findings"] = [plain_finding(finding) for finding in self._watch(champion).monitor.findings()]
+            standing = self._standing(champion)
+            status["few_labels"] = None if standing is None else asdict(standing)
             last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
             status["decision"] = None if last is None else {"at": last.at.isoformat(), **last.body}
         return status
@@ -410,10 +465,6 @@ def _only_lacks_labels(verdict: gate.Verdict) -> bool:
 def _kind(decision: Mapping[str, Any]) -> tuple[str, bool, str]:
     """Two decisions of one kind say the same: the action, whether labels are the reason, and for which version."""
     return decision["action"], any(check.startswith("risk") for check in decision["checks"]), decision["model"]
-
-
-def _has_embedding(one: Record) -> bool:
-    return isinstance(one.output, Mapping) and one.output.get("embedding") is not None
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:

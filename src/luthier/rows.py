@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from luthier.errors import RecordError
 from luthier.stores.base import Row
 from luthier.types import Record
 
-__all__ = ["from_row", "is_number", "plain", "to_row"]
+__all__ = ["at_random", "from_row", "is_number", "plain", "to_row", "with_label"]
+
+_PICKED = "luthier.picked"  # a tag that only `with_label` gives
 
 
 def to_row(record: Record) -> Row:
@@ -46,6 +49,21 @@ def from_row(row: Row) -> Record:
     return Record(
         row.id, row.at, body.get("input"), output, body.get("target"), body.get("model", ""), body.get("tags", {})
     )
+
+
+def with_label(answer: Row, label: Row) -> Record:
+    """The answer with the label's target. Whether it was picked for labelling is known from the label alone."""
+    made = from_row(answer)
+    tags = {name: value for name, value in made.tags.items() if name != _PICKED}
+    if not label.body.get("at_random", True):
+        tags[_PICKED] = "yes"
+    return replace(made, target=label.body["target"], tags=tags)
+
+
+def at_random(record: Record) -> bool:
+    """Whether a labelled record stands for the traffic; False when it was labelled because of what it is, so that one
+    may learn from it but not measure by it."""
+    return record.tags.get(_PICKED) != "yes"
 
 
 def is_number(value: Any) -> bool:

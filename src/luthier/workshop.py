@@ -15,7 +15,7 @@ from luthier import files
 from luthier.config import Config, read
 from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError, need
 from luthier.names import every, get
-from luthier.rows import plain
+from luthier.rows import at_random, plain
 from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
 from luthier.stages.registry import Promotion, Registry, finding_of, plain_finding
 from luthier.stores.base import Row
@@ -413,12 +413,16 @@ def _labels_of(config: Config, records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def with_tags(columns: Columns, records: Sequence[Record], tags: Sequence[str]) -> dict[str, Any]:
-    """`columns` with a text column `tag:<name>` for every tag that is watched as a slice."""
+    """`columns` with a text column `tag:<name>` for every tag that is watched as a slice, and `at_random` (n,) where
+    some labels were asked for because of what the answers are."""
     import numpy as np
 
-    return dict(columns) | {
-        f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags
-    }
+    fair = np.array([at_random(one) for one in records], bool)
+    return (
+        dict(columns)
+        | ({} if fair.all() else {"at_random": fair})
+        | {f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags}
+    )
 
 
 def _two(progress: Progress | None) -> Callable[[str, float], None] | None:

@@ -117,3 +117,31 @@ def test_a_saved_monitor_that_was_cut_short_is_refused() -> None:
     monitor = luthier.Monitor({"loss": losses(500, 0.1)})
     with pytest.raises(StateError):
         monitor.restore(monitor.save()[:-3] + b"")
+
+
+def test_a_label_plan_of_waiting_answers_and_the_labels_that_may_count() -> None:
+    rng = np.random.default_rng(8)
+    sure = rng.uniform(0.5, 1, 1000)
+    loss = (rng.random(1000) > sure).astype(float)
+    monitor = luthier.Monitor({"loss": loss, "confidence": sure}, checks=("risk.v1",))
+    with pytest.raises(StateError, match="no rows to choose from"):
+        monitor.label_plan(10)
+    ids = [str(i) for i in range(1000)]
+    monitor.answer(ids, confidence=sure, embedding=rng.standard_normal((1000, 4)), at=NOON)
+    assert "would be shown" in monitor.label_plan(200).buys.why
+    assert loss.mean() + 0.02 < monitor.limit("risk.v1") < loss.mean() + 0.06
+    assert np.isnan(monitor.limit("absent.v1"))
+    plan = monitor.label_plan(300, "accuracy", seed=3)
+    assert plan == monitor.label_plan(300, "accuracy", seed=3)
+    asked = [one.id for one in plan.open]
+    fair = [one.at_random for one in plan.open]
+    assert 0 < sum(fair) < 300
+    (finding,) = monitor.label(asked, loss=[loss[int(i)] for i in asked], at_random=fair)
+    assert finding.n == sum(fair), "labels that were picked for what they are stay out of the checks"
+    assert monitor.timeline()[0]["loss"].n == sum(fair)
+    assert not set(asked) & {one.id for one in monitor.label_plan(700).requests}
+    said = plan.estimate({i: loss[int(i)] for i in asked})
+    assert said.method == "combined"
+    assert said.estimate.low <= loss.mean() <= said.estimate.high
+    (same,) = monitor.observe("label", {"loss": np.ones(50), "at_random": np.zeros(50, bool)}, at=NOON)
+    assert same == finding

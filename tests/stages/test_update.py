@@ -1,14 +1,13 @@
-"""What a repair learns from, and which answers to label next."""
+"""What a repair learns from."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 
 from luthier.options import UpdateOptions
-from luthier.stages.update import by_coverage, mix
+from luthier.stages.update import mix
 from luthier.types import Record, Split
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -44,14 +43,3 @@ def test_only_the_newest_labels_within_the_budget_are_used() -> None:
     mixed = mix(records("new", 900), OLD, UpdateOptions(min_labels=100, max_labels=300))
     assert len(mixed.fresh) + len(mixed.holdout) == 300
     assert {one.id for one in mixed.holdout} <= {f"new{i}" for i in range(600, 900)}
-
-
-def test_coverage_reaches_every_cluster() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(5, 16)) * 20
-    points = np.concatenate(
-        [centre + rng.normal(size=(n, 16)) for centre, n in zip(centres, (500, 10, 10, 10, 10), strict=True)]
-    )
-    cluster = np.repeat(np.arange(5), (500, 10, 10, 10, 10))
-    assert set(cluster[by_coverage(points, 5)]) == set(range(5))
-    assert by_coverage(points[:3], 10) == [0, 1, 2]

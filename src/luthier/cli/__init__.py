@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
-from luthier.cli import making, running, seeing
+from luthier.cli import labelling, making, running, seeing
 from luthier.cli.base import app, emit
 from luthier.errors import LuthierError
 from luthier.hardware import tune_process
 
-__all__ = ["app", "main", "making", "running", "seeing"]
+__all__ = ["app", "labelling", "main", "making", "running", "seeing"]
 
 
 def main() -> None:

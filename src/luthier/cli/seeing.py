@@ -28,6 +28,12 @@ def status(file: File = HERE, as_json: Json = False) -> None:
     print(f"{found['project']}: champion {found['champion'] or 'none'}, {found['versions']} versions, {rows}")
     if found["findings"]:
         show(terminal.findings_table(found["findings"]))
+    if few := found.get("few_labels"):
+        risk = few["risk"]["estimate"]
+        print(
+            f"plan {few['plan']} ({few['decision']}), {few['came']} of {few['asked']} labels: mean loss "
+            f"{risk['value']:.3f} ({risk['low']:.3f} to {risk['high']:.3f}), {few['risk']['why']}"
+        )
     if found["decision"]:
         print(f"last decision: {found['decision']['action']}: {found['decision']['why']}")
     for broken in found["broken"]:

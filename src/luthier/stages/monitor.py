@@ -5,16 +5,19 @@ Needs neither torch nor our server: whoever has predictions as numpy arrays can 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from luthier import codec
 from luthier.errors import StateError
+from luthier.labelplan import LabelPlan, asked, design
 from luthier.names import get
 from luthier.options import MonitorOptions
 from luthier.types import Columns, Estimate, Finding, Promise, utc_now
@@ -24,6 +27,7 @@ __all__ = ["Monitor", "as_columns"]
 _WAITING = 1_000_000  # answers whose label may still come, kept for `label`
 _BUCKETS = 10_000  # buckets of event time kept, a year of hours; the oldest go first
 _SLICES = 100  # values of one tag that are watched on their own
+_PLANNED = {"embedding", "confidence", "guess", "predicted", "champion_predicted"}  # what a label plan looks at
 _SUMMARIES = {"answer": ("confidence",), "label": ("loss",)}
 
 
@@ -74,10 +78,14 @@ class Monitor:
             self._waiting.popitem(last=False)
         return self.observe("answer", columns, at=moments)
 
-    def label(self, ids: Sequence[str], target: Any = None, *, loss: Any = None) -> list[Finding]:
+    def label(
+        self, ids: Sequence[str], target: Any = None, *, loss: Any = None, at_random: Any = None
+    ) -> list[Finding]:  # fmt: skip
         """Late labels for answers given before; `loss` (n,) in [0, 1], else 1 where `predicted` is not `target`.
 
-        Ids that were never answered, or are labelled already, are passed over and counted in `unknown_labels`.
+        `at_random` (n,): False keeps a label out of the checks, because its answer was picked for labelling for what it
+        is (`Request.at_random` of a label plan). Ids that were never answered, or are labelled already, are passed over
+        and counted in `unknown_labels`.
         """
         values = [loss, target][loss is None]
         if values is None or len(values) != len(ids):
@@ -97,12 +105,15 @@ class Monitor:
             columns["loss"] = (columns["predicted"] != given).astype(np.float64)
         else:
             columns["loss"] = np.asarray(given, dtype=np.float64)
+        if at_random is not None:
+            columns["at_random"] = np.asarray(at_random, bool)[[i for i, _ in known]]
         return self.observe("label", columns, at=np.array([moment for _, (_, moment) in known]))
 
     def observe(self, when: str, columns: Columns, *, at: Any = None) -> list[Finding]:
         """Fold one window: `when` "answer" as answers arrive, "label" as targets become known.
 
         `at`: event times, one a row (datetime, ISO text, numpy datetime64 or Unix seconds); now where None.
+        Labels whose `at_random` (n,) is False are left out: they do not stand for the traffic.
         Returns the newest finding of every check and slice that reads such windows.
         """
         if when not in _SUMMARIES:
@@ -110,7 +121,9 @@ class Monitor:
         n = _rows(columns)
         if n == 0:
             return self.findings(when)
-        moments = _moments(at, n)
+        columns, moments = _fair(columns, _moments(at, n)) if when == "label" else (columns, _moments(at, n))
+        if not moments:
+            return self.findings(when)
         newest = max(moments)
         self._fold(when, columns, moments)
         if "at" not in columns:
@@ -121,6 +134,29 @@ class Monitor:
                 if check.when == when:
                     self._step(check, name, window, newest)
         return self.findings(when)
+
+    def label_plan(
+        self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0
+    ) -> LabelPlan:  # fmt: skip
+        """Which of the newest `pool` answers without a label to label next; see `luthier.labelplan.design`.
+
+        For "better" the answers must have come with `champion_predicted`. Raises StateError without answers.
+        """
+        newest = [(name, row) for name, (row, _) in islice(reversed(self._waiting.items()), pool)]
+        shared = set.intersection(*(set(row) for _, row in newest)) & _PLANNED if newest else set()
+        columns = {name: np.array([row[name] for _, row in newest]) for name in sorted(shared)}
+        columns["at"] = np.arange(len(newest))  # so that there is a column even where answers had nothing but an id
+        plan = design(
+            columns, budget, decision, reference=self._reference, limit=self.limit("risk.v1"), arl=self.options.arl,
+            seed=seed,
+        )  # fmt: skip
+        ids = [name for name, _ in newest]
+        return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
+
+    def limit(self, name: str) -> float:
+        """What the check of this name holds its value against on the whole traffic; nan where it is not watched."""
+        check = next((one for one in self._checks if one.name == name), None)
+        return math.nan if check is None else float(self._start(check, "").get("reference", {}).get("limit", math.nan))
 
     def findings(self, when: str | None = None) -> list[Finding]:
         """The newest finding of every check and slice."""
@@ -152,7 +188,7 @@ class Monitor:
             states = self._buckets.get(start.isoformat(), {})
             for name in _SUMMARIES[when]:
                 states.pop(name, None)
-        self._fold(when, columns, moments)
+        self._fold(when, *(_fair(columns, moments) if when == "label" else (columns, moments)))
 
     def save(self) -> bytes:
         """Everything learned since the start, as bytes for `restore`; the reference is not in it."""
@@ -289,6 +325,15 @@ def _made(check: Any, options: MonitorOptions) -> Any:
 
 def _rows(columns: Columns) -> int:
     return max((len(array) for array in columns.values()), default=0)
+
+
+def _fair(columns: Columns, moments: list[datetime]) -> tuple[Columns, list[datetime]]:
+    """The rows that stand for the traffic."""
+    if "at_random" not in columns:
+        return columns, moments
+    chosen = np.asarray(columns["at_random"], bool)
+    kept = {name: np.asarray(array)[chosen] for name, array in columns.items() if name != "at_random"}
+    return kept, [moment for moment, fair in zip(moments, chosen, strict=True) if fair]
 
 
 def _moments(at: Any, n: int) -> list[datetime]:

@@ -15,20 +15,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeAlias
 
 from luthier.errors import LuthierError, RecordError, StateError, StoreError
-from luthier.rows import from_row, is_number, plain, to_row
+from luthier.rows import from_row, is_number, plain, to_row, with_label
 from luthier.stores.base import Appended, Row, Store, encode
 from luthier.types import Record, content_id, utc_now
 
 __all__ = ["Feedback", "Joined", "Recorder", "append", "feedback", "from_row", "joined", "labelled", "to_row"]
 
 Label: TypeAlias = Record | Mapping[str, Any]
-"""A Record with id, at and target, or a mapping {id, target, at?, correct?, source?}."""
+"""A Record with id, at and target, or a mapping {id, target, at?, correct?, source?, at_random?}.
+
+`at_random` False: the answer was picked for labelling because of what it is, so it does not stand for the traffic.
+"""
 
 _CHUNK = 2000  # labels of one transaction, ids of one lookup
 _NUMBERED = re.compile(r"(.*)#(\d{1,9})", re.DOTALL)
@@ -238,7 +241,9 @@ def _take(batch: _Batch, label: Label, known: Callable[[Record], None] | None, n
             f"label {id!r:.80}: {target!r:.80} contradicts the earlier label {earlier[-1].body['target']!r:.80}; "
             f"send it with correct: true if it is the truth"
         )
-    body = {"target": target, "source": str(_field(label, "source") or "feedback")[:200]}
+    body: dict[str, Any] = {"target": target, "source": str(_field(label, "source") or "feedback")[:200]}
+    if _field(label, "at_random") is False or not (earlier[0].body if earlier else {}).get("at_random", True):
+        body["at_random"] = False
     number = max((_parts(row.id)[1] for row in earlier), default=0) + 1
     row = Row(_label_id(id, number), at, body | ({"corrects": id} if earlier else {}))
     encode("label", row)  # raises StateError for an id or target that no row can hold
@@ -329,7 +334,7 @@ def joined(store: Store, since: int = 0, limit: int | None = None) -> Joined:
             continue  # the join row that came with the answer gives it out
         for label in early[id] if number == 0 else [row]:
             if label.seq <= row.seq:
-                (corrected if "corrects" in label.body else records).append(_with_target(answer, label))
+                (corrected if "corrects" in label.body else records).append(with_label(answer, label))
     return Joined(tuple(records), rows[-1][1].seq if rows else since, waiting, tuple(corrected))
 
 
@@ -357,9 +362,5 @@ def labelled(
     found: list[Record] = []
     while some := list(islice(wanted, _CHUNK)):
         labels, answers = _labels_of(store, some), store.lookup("answer", some)
-        found += [_with_target(answers[id], labels[id][-1]) for id in some if id in labels and id in answers]
+        found += [with_label(answers[id], labels[id][-1]) for id in some if id in labels and id in answers]
     return [one for one in found if (start is None or one.at >= start) and (end is None or one.at < end)]
-
-
-def _with_target(answer: Row, label: Row) -> Record:
-    return replace(from_row(answer), target=label.body["target"])

@@ -1,4 +1,4 @@
-"""What a repair learns from: labels since the change, replayed old examples, and which answers to label next."""
+"""What a repair learns from: labels since the change, and replayed old examples."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from luthier.options import UpdateOptions
+from luthier.rows import at_random
 from luthier.types import Record, Split
 
-__all__ = ["Mix", "by_coverage", "mix"]
+__all__ = ["Mix", "mix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,13 @@ def mix(fresh: Sequence[Record], old: Split, options: UpdateOptions) -> Mix:
     """New labelled records with replayed old ones, in the proportion `options.replay`.
 
     Replay keeps what was known: 83 to 90 points of mean accuracy where penalties (EWC, L2-SP, LwF) reached 82 at
-    most (EVIDENCE, section 5). Who is held out and who is replayed is decided by a hash of the id.
+    most (EVIDENCE, section 5). Who is held out and who is replayed is decided by a hash of the id; what was picked for
+    labelling because of what it is goes into training.
     """
     newest = list(fresh)[-options.max_labels :]
-    holdout = [record for record in newest if _share(record.id, "holdout") < options.holdout]
-    train = [record for record in newest if _share(record.id, "holdout") >= options.holdout]
+    held = [at_random(record) and _share(record.id, "holdout") < options.holdout for record in newest]
+    holdout = [record for record, out in zip(newest, held, strict=True) if out]
+    train = [record for record, out in zip(newest, held, strict=True) if not out]
     wanted = math.ceil(len(train) * options.replay / (1 - options.replay))
     replayed = sorted(old.train, key=lambda record: _share(record.id, "replay"))[:wanted]
     fold = [record for record in train if _share(record.id, "validation") < 0.15]
@@ -41,23 +42,6 @@ def mix(fresh: Sequence[Record], old: Split, options: UpdateOptions) -> Mix:
     check = sorted(old.validation, key=lambda record: _share(record.id, "replay"))[: max(len(fold), 1)]
     split = Split([_bare(r) for r in (*kept, *replayed)], [_bare(r) for r in (*fold, *check)], ())
     return Mix(split, tuple(train), tuple(replayed), tuple(_bare(record) for record in holdout))
-
-
-def by_coverage(embeddings: np.ndarray, n: int) -> list[int]:
-    """Indices of `n` rows of `embeddings` (rows, d) that cover them best: greedy k-centre (Gonzalez, 1985).
-
-    Coverage first: choosing by uncertainty picks badly when a model is confidently wrong (EVIDENCE, section 6).
-    """
-    rows = len(embeddings)
-    if rows <= n:
-        return list(range(rows))
-    points = np.asarray(embeddings, dtype=np.float32)
-    chosen = [int(np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1)))]
-    distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)  # (rows,) to the nearest chosen row, squared
-    while len(chosen) < n:
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
-    return chosen
 
 
 def _share(identifier: str, purpose: str) -> float:

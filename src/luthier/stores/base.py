@@ -79,7 +79,7 @@ class Appended:
 class Store(Protocol):
     """Durable on return: a row that `append` acknowledged survives `kill -9`. Many processes may use one store.
 
-    Kinds in use: answer label rejection finding decision version promotion run request. `remember` keeps the last
+    Kinds in use: answer label rejection finding decision version promotion run request plan. `remember` keeps the last
     value under a name: only for data that can be computed again from the rows (cursors, states, memories).
 
     append      all rows or none; an id that is there already is a duplicate, however long ago it was sealed
