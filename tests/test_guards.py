@@ -17,7 +17,7 @@ HEAVY = {
 LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
-    {"intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
+    {"intervals", "evidence", "slicing", "rootcause", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
      "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
      "tickets"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
@@ -28,6 +28,8 @@ LAYERS = [
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
 WITHIN = {
     ("intervals", "evidence"),
+    ("intervals", "rootcause"),
+    ("slicing", "rootcause"),
     ("stores", "rows"),
     ("database", "stores"),
     ("folders", "stores"),
