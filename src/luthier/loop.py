@@ -74,8 +74,9 @@ class Project(Workshop):
             decision = replace(
                 decision, action="label", why=f"candidate {waiting.name} waits for labels to be judged by"
             )
-        else:
-            self._note(decision, watch.champion)
+        elif self._is_news(decision, watch.champion):
+            decision, cause = watch.explained(decision)
+            self._note(decision, watch.champion, cause)
         return Watched(answers, labels, findings, paged, decision)
 
     def _watch(self, champion: Version) -> Watch:
@@ -98,17 +99,21 @@ class Project(Workshop):
         newest = self.store.scan("answer", newest_first=True, limit=1)
         return max((one.at for one in findings if one.at), default=None) or next((row.at for row in newest), utc_now())
 
-    def _note(self, decision: Decision, champion: Version) -> None:
-        """A decision row whenever what to do, or the kind of reason, changes; silence repeats nothing."""
-        checks = sorted({finding.check for finding in decision.because})
+    def _is_news(self, decision: Decision, champion: Version) -> bool:
+        """Whether what to do, or the kind of reason, changed; silence repeats nothing."""
+        checks = [finding.check for finding in decision.because]
         last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
-        same = last and _kind(last.body) == _kind({"action": decision.action, "checks": checks, "model": champion.name})
-        if same or (decision.action == "none" and (last is None or last.body["model"] != champion.name)):
-            return
+        if last is None or last.body["model"] != champion.name:
+            return decision.action != "none"
+        return _kind(last.body) != _kind({"action": decision.action, "checks": checks, "model": champion.name})
+
+    def _note(self, decision: Decision, champion: Version, cause: Mapping[str, Any]) -> None:
+        """A decision row; `cause`, if any, says where the loss comes from."""
         body = {
-            "action": decision.action, "why": decision.why, "checks": checks, "model": champion.name,
+            "action": decision.action, "why": decision.why, "model": champion.name,
+            "checks": sorted({finding.check for finding in decision.because}),
             "because": [plain_finding(finding) for finding in decision.because],
-        }  # fmt: skip
+        } | ({"cause": dict(cause)} if cause else {})  # fmt: skip
         name = f"{champion.name}/{self.store.last('decision')}/{decision.action}"
         self.store.append("decision", [Row(name, decision.at or utc_now(), body)])
         if decision.action == "label":

@@ -168,10 +168,27 @@ def decisions(story: Mapping[str, Any]) -> str:
     """The decision trail: each decision opens to the findings it rests on."""
     found = [
         f"<details><summary>{time_tag(row.get('at'))} {pill(row.get('action') or 'none', _tone(row.get('action')))}"
-        f"{escaped(row.get('why'))}</summary>{findings_table(rows(row, 'because'))}</details>"
+        f"{escaped(row.get('why'))}</summary>{_cause(part(row, 'cause'))}{findings_table(rows(row, 'because'))}</details>"
         for row in rows(story, "decisions")
     ]
     return "\n".join(found) or absent("No decision has been made yet.")
+
+
+def _cause(cause: Mapping[str, Any]) -> str:
+    """Where the loss comes from, and answers that show it beside the nearest before the change."""
+    if not cause:
+        return ""
+    lines = [
+        [
+            *(escaped(part(one, side).get("input") or part(one, side).get("id"), 200) for side in ("after", "before")),
+            f"{number_text(one.get('distance'))} (usually {number_text(one.get('usual'))})",
+        ]
+        for one in rows(cause, "examples")
+    ]
+    shown = table(
+        ("an answer that is wrong now", "the nearest before the change", "distance"), lines, ("", "", "number")
+    )
+    return f"<p>{escaped(cause.get('why'), 1000)}</p>{shown if lines else ''}"
 
 
 def versions(story: Mapping[str, Any]) -> str:

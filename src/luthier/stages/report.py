@@ -195,8 +195,20 @@ def _decisions(story: Mapping[str, Any]) -> str:
     found = []
     for row in rows(story, "decisions"):
         found.append(f"- {time_text(row.get('at'))}, **{_said(row.get('action') or 'none')}**: {_said(row.get('why'))}")
+        found += _cause(part(row, "cause"))
         found += _findings(rows(row, "because"))
     return "\n".join(found)
+
+
+def _cause(cause: Mapping[str, Any]) -> list[str]:
+    """Where the loss comes from, and answers that show it beside the nearest before the change."""
+    found = [f"  - cause: {_said(cause.get('why'), 1000)}"] if cause else []
+    return found + [
+        f"  - example: {_said(part(one, 'after').get('input') or part(one, 'after').get('id'))}; nearest before: "
+        f"{_said(part(one, 'before').get('input') or part(one, 'before').get('id'))} "
+        f"(distance {number_text(one.get('distance'))}, usually {number_text(one.get('usual'))})"
+        for one in rows(cause, "examples")
+    ]
 
 
 def _versions(story: Mapping[str, Any]) -> str:
