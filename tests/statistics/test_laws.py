@@ -26,6 +26,7 @@ OPTIONS = {
         {"column": "mixed", "limit": 16},
     ],
     "embedding_sum.v1": [{}, {"second": True}],
+    "group_metrics.v1": [{"group": "text"}, {"group": "mixed", "limit": 3, "positive": 0}],
     "histogram.v1": [{}, {"column": "wild"}, {"column": "wild", "accuracy": 0.001}],
     "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}],
     "random_features.v1": [{"features": 8, "bandwidth": 2.0}],
