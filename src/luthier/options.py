@@ -161,6 +161,7 @@ class MonitorOptions:
     page on average. `alpha`: lifetime probability of a false automatic update. `delta`: chance that the reference's
     own risk is underestimated. `window_minutes`: width of a bucket of event time in reports. `group`: column whose values
     `fairness.v1` compares (`tag:<name>` of one of `slices`), `gap`: difference between groups that is still acceptable.
+    `false_pages_per_month`: of all e-detectors together, from which each one's own threshold follows; None: `arl` alone.
     """
 
     __pydantic_config__ = _STRICT
@@ -175,11 +176,12 @@ class MonitorOptions:
     slices: tuple[str, ...] = ()
     group: str = "group"
     gap: float = 0.1
+    false_pages_per_month: float | None = None
 
     def __post_init__(self) -> None:
         _within(
             self, tolerance=(0, 1), arl=(10, 1e15), alpha=(1e-12, 0.5), delta=(1e-9, 0.5), window_minutes=(1e-3, 1e6),
-            gap=(0, 0.99),
+            gap=(0, 0.99), false_pages_per_month=(1e-6, 1e6),
         )  # fmt: skip
         tag = self.group.removeprefix("tag:")
         if tag != self.group and tag not in self.slices:

@@ -28,6 +28,10 @@ def status(file: File = HERE, as_json: Json = False) -> None:
     print(f"{found['project']}: champion {found['champion'] or 'none'}, {found['versions']} versions, {rows}")
     if found["findings"]:
         show(terminal.findings_table(found["findings"]))
+    for one in found.get("pages", {}).get("open", ()):
+        print(f"page {one['id']} open since {one['opened'][:16]}: {one['check']} {one['slice']}".rstrip())
+    if (share := found.get("pages", {}).get("precision", {})).get("n"):
+        print(f"pages that were right in hindsight: {share['value']:.0%} of {share['n']}")
     if found["decision"]:
         print(f"last decision: {found['decision']['action']}: {found['decision']['why']}")
     for broken in found["broken"]:

@@ -39,6 +39,7 @@ __all__ = [
     "facts",
     "glossary",
     "happened",
+    "pages",
     "promises",
     "slices",
     "status",
@@ -189,6 +190,25 @@ def _cause(cause: Mapping[str, Any]) -> str:
         ("an answer that is wrong now", "the nearest before the change", "distance"), lines, ("", "", "number")
     )
     return f"<p>{escaped(cause.get('why'), 1000)}</p>{shown if lines else ''}"
+
+
+def pages(story: Mapping[str, Any]) -> str:
+    """When somebody was called, and what labels that came later say about it."""
+    lines = [
+        [
+            escaped(row.get("id"), 20),
+            time_tag(row.get("opened")),
+            time_tag(row.get("closed")) if row.get("closed") else pill("open", "bad"),
+            escaped(f"{row.get('model')} {row.get('check')} {row.get('slice') or ''}", 120),
+            escaped(row.get("why")),
+            escaped(row.get("hindsight"), 20),
+        ]
+        for row in rows(story, "pages")
+    ]
+    share = part(story, "page_precision")
+    said = f"<p>Right in hindsight: {_small(share)} of the pages that labels can judge.</p>" if share.get("n") else ""
+    heads = ("page", "opened", "closed", "of", "why", "in hindsight")
+    return table(heads, lines, ("", "", "", "", "words", "")) + said if lines else ""
 
 
 def versions(story: Mapping[str, Any]) -> str:
