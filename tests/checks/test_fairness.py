@@ -11,6 +11,7 @@ from luthier.checks.fairness import Fairness, _pairs
 from luthier.checks.laws import check_check
 from luthier.errors import StateError
 from luthier.evidence import advance, detector, paired_factors
+from luthier.options import MonitorOptions
 
 
 def columns(seed: int, n: int, rates: dict[str, float], shares: tuple[float, ...] = (0.5, 0.5)) -> dict[str, Any]:
@@ -122,3 +123,9 @@ def test_bad_input_is_an_error_or_silence() -> None:
         check.step(memory, {"group": np.array(["a"]), "loss": np.zeros(2)})
     with pytest.raises(ValueError, match="metric is 'f1'"):
         Fairness(metric="f1")  # type: ignore[arg-type]
+
+
+def test_a_group_that_is_a_tag_must_be_a_slice() -> None:
+    assert MonitorOptions(group="tag:region", slices=("region",)).group == "tag:region"
+    with pytest.raises(ValueError, match="'region' is not one of slices"):
+        MonitorOptions(group="tag:region")

@@ -186,9 +186,8 @@ def _pairs(
         mine, values = np.concatenate([[side == 0], mine]), np.concatenate([[waiting[side]], values])
     first = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))  # first row of each run
     long = np.diff(np.append(first, len(mine))) >= 2
-    long[0] = True  # the first row of all closes nothing
     place = np.arange(len(first))
-    left_open = (place - np.maximum.accumulate(np.where(long, place, 0))) % 2 == 0  # runs of one row take turns
+    left_open = (place - np.maximum.accumulate(np.where(long, place, 0))) % 2 == 0  # runs of one row take turns; the first run always leaves something open
     closing = first[1:][left_open[:-1]]
     closes = np.zeros(len(mine), bool)
     closes[closing] = True
