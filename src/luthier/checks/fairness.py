@@ -187,7 +187,7 @@ def _pairs(
     first = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))  # first row of each run
     long = np.diff(np.append(first, len(mine))) >= 2
     place = np.arange(len(first))
-    left_open = (place - np.maximum.accumulate(np.where(long, place, 0))) % 2 == 0  # runs of one row take turns; the first run always leaves something open
+    left_open = (place - np.maximum.accumulate(np.where(long, place, 0))) % 2 == 0  # single rows take turns
     closing = first[1:][left_open[:-1]]
     closes = np.zeros(len(mine), bool)
     closes[closing] = True
