@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +17,11 @@ import pytest
 
 import luthier
 from luthier import cli
-from luthier.stages import record
-from luthier.types import Record
+from luthier.stages import pages, record
+from luthier.types import Finding, Promise, Record
 
 HOME = Path(__file__).parents[1]
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -180,6 +183,33 @@ def test_labels_that_cannot_be_planned(call: Call, project: Path, arguments: tup
     code, _, err = call("labels", *arguments)
     assert code == 2
     assert why in err
+
+
+def test_pages_are_listed_acknowledged_and_snoozed(call: Call, project: Path) -> None:
+    assert call("page", "list")[1] == "no page yet\n"
+    loud = Finding(
+        "risk.v1", 0.3, 0.1, 1e9, Promise("e-detector", 1e5), True, 500, "mean loss 0.3 is high", "mood v1", "", NOON
+    )
+    with contextlib.closing(luthier.open(project)) as opened:
+        pages.follow(
+            opened.store, "v1", [loud, replace(loud, slice="shop=q")], [loud, replace(loud, slice="shop=q")], NOON
+        )
+    assert "p1    2026-03-01 12:00  open  v1 risk.v1   in hindsight: unknown" in call("page")[1]
+    assert call("page", "ack", "p1", "--why", "on it") == (0, "p1 acknowledged: risk.v1\n", "")
+    code, out, _ = call("page", "snooze", "p2", "--hours", "8", "--json")
+    assert code == 0
+    assert json.loads(out)["slice"] == "shop=q"
+    listed = json.loads(call("page", "list", "--json")[1])
+    assert [(one["id"], one["acknowledged"], bool(one["snoozed_until"])) for one in listed["pages"]] == [
+        ("p1", "on it", False),
+        ("p2", "", True),
+    ]
+    assert listed["precision"]["n"] == 0
+    assert "page p1 open since 2026-03-01T12:00: risk.v1" in call("status")[1]
+    assert "'p7' is not an open page: open are p1, p2" in call("page", "ack", "p7")[2]
+    assert call("page", "ack", "p7")[0] == 2
+    assert "cannot ack ''" in call("page", "ack")[2]
+    assert call("page", "close", "p1")[0] == 2
 
 
 def test_keys_are_shown_once_and_kept_as_hashes(call: Call, project: Path) -> None:

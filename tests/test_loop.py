@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,17 @@ def project(built: Path, tmp_path: Path) -> Any:
     opened.close()
 
 
-def live(project: Project, records: list[Record], start: datetime, *, labelled: bool = True) -> None:
+def live(
+    project: Project, records: list[Record], start: datetime, *, labelled: bool = True,
+    tags: Callable[[Record], dict[str, str]] = lambda _: {},
+) -> None:  # fmt: skip
     """The champion answers, the answers are recorded, the labels come."""
     champion = project.champion()
     assert champion is not None
     adapter = project.task().adapter(project.registry.folder(champion))
-    asked = [Record(one.id, start + timedelta(minutes=i), one.input) for i, one in enumerate(records)]
+    asked = [Record(one.id, start + timedelta(minutes=i), one.input, tags=tags(one)) for i, one in enumerate(records)]
     answered = [
-        Record(one.id, one.at, one.input, output=said, model=champion.name)
+        Record(one.id, one.at, one.input, output=said, model=champion.name, tags=one.tags)
         for one, said in zip(asked, adapter.answer(asked), strict=True)
     ]
     record.append(project.store, [record.to_row(one) for one in answered])
@@ -72,6 +76,29 @@ def test_the_loop_finds_the_loss_repairs_it_and_says_why(
     assert project.watch().decision.action == "none"
     assert project.rollback("it was a test").number == 1
     assert [one.action for one in project.history()] == ["promote", "promote", "rollback"]
+
+
+def test_the_decision_says_where_the_loss_comes_from(
+    project: Project, tweets: list[Record], films: list[Record]
+) -> None:
+    live(project, tweets[1500:1900], NOON, tags=lambda one: {"channel": "app" if len(one.input) % 2 else "web"})
+    project.watch()
+    wrong = shifted(films)[:450]
+    mixed = [*wrong[:150], *tweets[1900:2000], *wrong[150:]]
+    live(project, mixed, NOON + timedelta(days=1), tags=lambda one: {"channel": "fax" if one in wrong else "web"})
+    watched = project.watch()
+    findings = [one for one in watched.decision.because if one.check.startswith("risk")]
+    assert findings, watched.decision.why
+    assert all("channel=fax (" in one.why for one in findings), [one.why for one in findings]
+    row = project.story()["decisions"][-1]
+    assert any("channel=fax" in one["name"] for one in row["cause"]["slices"])
+    assert {"target", "channel"} <= {one["name"] for one in row["cause"]["features"]}, "labels by name, tags"
+    assert all(one.why.endswith(row["cause"]["why"]) for one in findings)
+    inputs = {one.input[:200] for one in mixed}
+    assert {one["after"]["input"] for one in row["cause"]["examples"]} <= inputs
+    paths = project.report()
+    assert "cause: mean loss" in paths.markdown.read_text()
+    assert "an answer that is wrong now" in paths.html.read_text()
 
 
 def test_watching_twice_counts_nothing_twice_and_a_restart_goes_on(project: Project, tweets: list[Record]) -> None:

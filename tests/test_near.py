@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from luthier.near import near_twins
+from luthier.near import near_twins, text_vectors
 from luthier.suspicion import suspicious
 from luthier.types import Record
 
@@ -65,3 +65,9 @@ def test_nothing_to_learn_from_is_nothing_to_doubt() -> None:
     assert suspicious([f"word{i}" for i in range(90)], ["a", "b", "c"] * 30) == []
     assert suspicious(["same text"] * 90, ["a"] * 90) == []
     assert suspicious([f"text {i % 9}" for i in range(90)], [str(i // 2) for i in range(90)]) == []
+
+
+def test_texts_have_vectors_where_no_model_gave_one() -> None:
+    a, b, c, empty = text_vectors(["the parcel came late", "The parcels came too late", "großartig!", ""])
+    assert a @ b > 0.6 > 0.2 > a @ c
+    assert not empty.any()

@@ -22,7 +22,7 @@ import numpy as np
 
 from luthier.errors import StoreError, TrainingError, UsageError
 from luthier.labelplan import LabelPlan
-from luthier.rows import at_random
+from luthier.rows import at_random, plain
 from luthier.stages import (
     chronicle,
     data,
@@ -31,6 +31,7 @@ from luthier.stages import (
     fit,
     gate,
     labelfiles,
+    pages,
     plan,
     record,
     report,
@@ -38,6 +39,7 @@ from luthier.stages import (
     version,
 )
 from luthier.stages.decide import Situation, decide
+from luthier.stages.pages import Called
 from luthier.stages.registry import plain_finding
 from luthier.stages.update import Mix
 from luthier.stores.base import Row
@@ -50,18 +52,22 @@ __all__ = ["Project", "Taken", "Watched", "open"]
 
 _MORE = 25  # labels after which a waiting candidate is judged again
 _HOT = timedelta(hours=1)  # rows younger than this stay in the database, older ones are sealed into segments
+_JUDGED = 20  # newest pages that hindsight looks at
+_SINCE = 2_000  # answers after a page by whose labels it is judged
 _UNLABELLED = 500  # recent answers that show a new version what inputs look like now
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One look: how much was new, every newest finding, which of them page, and what to do."""
+    """One look: how much was new, every newest finding, which of them page, what to do, and the open pages that nobody has
+    acknowledged or snoozed."""
 
     answers: int
     labels: int
     findings: Sequence[Finding]
     page: detect.Page
     decision: Decision
+    calling: Sequence[Called] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +97,25 @@ class Project(Workshop):
             self._kept = None  # what is in memory may be ahead of what was committed
             raise
         findings = watch.monitor.findings()
-        paged = detect.page(findings)
+        paged = self._page(watch, findings)
         decision = decide(self._situation(watch, findings, paged), self.config.update)
         if decision.action == "retrain" and (waiting := self._waiting(watch.champion)):
             decision = replace(
                 decision, action="label", why=f"candidate {waiting.name} waits for labels to be judged by"
             )
-        else:
-            self._note(decision, watch.champion)
-        return Watched(answers, labels, findings, paged, decision)
+        elif self._is_news(decision, watch.champion):
+            decision, cause = watch.explained(decision)
+            self._note(decision, watch.champion, cause)
+        opened = pages.follow(self.store, watch.champion.name, findings, paged.loud, self._now(findings))
+        return Watched(answers, labels, findings, paged, decision, pages.calling(opened, utc_now()))
+
+    def _page(self, watch: Watch, findings: Sequence[Finding]) -> detect.Page:
+        """Which findings page: e-BH over all of them and, where `false_pages_per_month` is set, each one's share of it."""
+        allowed, began = self.config.monitor.false_pages_per_month, watch.monitor.began
+        if allowed is None or began is None:
+            return detect.page(findings)
+        days = (self._now(findings) - began) / timedelta(days=1)
+        return detect.page(findings, needed=detect.budget(findings, days, allowed))
 
     def _watch(self, champion: Version) -> Watch:
         """The champion's watch, from memory or from where it was saved."""
@@ -121,17 +137,21 @@ class Project(Workshop):
         newest = self.store.scan("answer", newest_first=True, limit=1)
         return max((one.at for one in findings if one.at), default=None) or next((row.at for row in newest), utc_now())
 
-    def _note(self, decision: Decision, champion: Version) -> None:
-        """A decision row whenever what to do, or the kind of reason, changes; silence repeats nothing."""
-        checks = sorted({finding.check for finding in decision.because})
+    def _is_news(self, decision: Decision, champion: Version) -> bool:
+        """Whether what to do, or the kind of reason, changed; silence repeats nothing."""
+        checks = [finding.check for finding in decision.because]
         last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
-        same = last and _kind(last.body) == _kind({"action": decision.action, "checks": checks, "model": champion.name})
-        if same or (decision.action == "none" and (last is None or last.body["model"] != champion.name)):
-            return
+        if last is None or last.body["model"] != champion.name:
+            return decision.action != "none"
+        return _kind(last.body) != _kind({"action": decision.action, "checks": checks, "model": champion.name})
+
+    def _note(self, decision: Decision, champion: Version, cause: Mapping[str, Any]) -> None:
+        """A decision row; `cause`, if any, says where the loss comes from."""
         body = {
-            "action": decision.action, "why": decision.why, "checks": checks, "model": champion.name,
+            "action": decision.action, "why": decision.why, "model": champion.name,
+            "checks": sorted({finding.check for finding in decision.because}),
             "because": [plain_finding(finding) for finding in decision.because],
-        }  # fmt: skip
+        } | ({"cause": dict(cause)} if cause else {})  # fmt: skip
         name = f"{champion.name}/{self.store.last('decision')}/{decision.action}"
         self.store.append("decision", [Row(name, decision.at or utc_now(), body)])
         if decision.action == "label":
@@ -415,6 +435,12 @@ class Project(Workshop):
             standing = self._standing(champion)
             status["few_labels"] = None if standing is None else asdict(standing)
             last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
+            found = self.pages()
+            status["pages"] = {
+                "open": [plain(asdict(one) | _times(one)) for one in found if one.closed is None],
+                "closed": sum(one.closed is not None for one in found),
+                "precision": plain(asdict(pages.precision(found))),
+            }
             status["decision"] = None if last is None else {"at": last.at.isoformat(), **last.body}
         return status
 
@@ -426,12 +452,39 @@ class Project(Workshop):
         self._kept = None  # the loop, in another process, may have read on
         return self._watch(champion).unread()
 
+    def pages(self) -> list[Called]:
+        """All pages, oldest first; the newest with what labels that came later say about them."""
+        found = pages.called(self.store)
+        return [*found[:-_JUDGED], *pages.in_hindsight(found[-_JUDGED:], self._losses)]
+
+    def acknowledge(self, page: str, why: str = "") -> Called:
+        """Somebody has seen this page: it stays open but calls nobody any more."""
+        return pages.acknowledge(self.store, page, why or "seen", utc_now())
+
+    def snooze(self, page: str, hours: float = 24.0, why: str = "") -> Called:
+        """This page calls nobody for `hours`."""
+        return pages.snooze(self.store, page, hours, why, utc_now())
+
+    def _losses(self, page: Called) -> np.ndarray:
+        """Losses of the labelled answers that the page's model gave, in its slice, since the page opened."""
+        made = next((one for one in self.versions() if one.name == page.model), None)
+        rows = self.store.scan("answer", start=page.opened, limit=_SINCE)
+        answers = record.labelled(self.store, [row.id for row in rows if row.body.get("model") == page.model])
+        tag, _, value = page.slice.partition("=")
+        inside = [one for one in answers if not page.slice or one.tags.get(tag) == value]
+        if made is None or not inside:
+            return np.zeros(0)
+        return np.asarray(self._task_of(made).columns(inside)["loss"])
+
     def story(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Everything that happened, as the report, the figures and the terminal draw it."""
         told = chronicle.tell(
             self.store, project=self.config.name, width_minutes=self.config.monitor.window_minutes,
             targets=lambda ids: {one.id: one.target for one in record.labelled(self.store, ids)}, estimator=self._estimator,
         )  # fmt: skip
+        found = self.pages()
+        told["pages"] = [plain(asdict(one) | _times(one)) for one in found]
+        told["page_precision"] = plain(asdict(pages.precision(found)))
         return told | dict(extra or {})
 
     def _estimator(self, name: str) -> chronicle.Estimator | None:
@@ -465,6 +518,12 @@ def _only_lacks_labels(verdict: gate.Verdict) -> bool:
 def _kind(decision: Mapping[str, Any]) -> tuple[str, bool, str]:
     """Two decisions of one kind say the same: the action, whether labels are the reason, and for which version."""
     return decision["action"], any(check.startswith("risk") for check in decision["checks"]), decision["model"]
+
+
+def _times(page: Called) -> dict[str, str | None]:
+    """The times of a page as text."""
+    moments = {"opened": page.opened, "closed": page.closed, "snoozed_until": page.snoozed_until}
+    return {name: moment.isoformat() if moment else None for name, moment in moments.items()}
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["near_twins"]
+__all__ = ["near_twins", "text_vectors"]
 
 SHINGLE = 5  # characters
 HASHES, BANDS = 32, 8  # a pair of Jaccard index s shares a band with probability 1 - (1 - s^4)^8: 0.985 at s = 0.8
@@ -40,6 +40,20 @@ def near_twins(
         if b not in twins and _jaccard(texts[a], texts[b]) >= threshold:
             twins[b] = a
     return sorted((a, b) for b, a in twins.items())
+
+
+def text_vectors(texts: Sequence[str], width: int = 512) -> npt.NDArray[np.float64]:
+    """Hashed counts of character trigrams, (n, width), each of length 1: texts for `embedding` where no model gave one."""
+    vectors = np.zeros((len(texts), width))
+    for row, text in zip(vectors, texts, strict=True):
+        codes = np.frombuffer(f" {text[:2000].lower()} ".encode("utf-32-le", "surrogatepass"), np.uint32).astype(
+            np.uint64
+        )
+        if len(codes) > 2:
+            mixed = (codes[:-2] * np.uint64(1_000_003) + codes[1:-1]) * np.uint64(1_000_003) + codes[2:]
+            row += np.bincount((mixed % np.uint64(width)).astype(np.int64), minlength=width)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
 
 
 def _signatures(texts: Sequence[str], progress: Callable[[float], None] | None) -> _WORDS:

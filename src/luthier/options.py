@@ -159,7 +159,9 @@ class MonitorOptions:
 
     `tolerance`: rise of the mean loss over the reference that is still acceptable. `arl`: observations per false
     page on average. `alpha`: lifetime probability of a false automatic update. `delta`: chance that the reference's
-    own risk is underestimated. `window_minutes`: width of a bucket of event time in reports.
+    own risk is underestimated. `window_minutes`: width of a bucket of event time in reports. `group`: column whose values
+    `fairness.v1` compares (`tag:<name>` of one of `slices`), `gap`: difference between groups that is still acceptable.
+    `false_pages_per_month`: of all e-detectors together, from which each one's own threshold follows; None: `arl` alone.
     """
 
     __pydantic_config__ = _STRICT
@@ -172,11 +174,20 @@ class MonitorOptions:
     delta: float = 0.025
     window_minutes: float = 60
     slices: tuple[str, ...] = ()
+    group: str = "group"
+    gap: float = 0.1
+    false_pages_per_month: float | None = None
 
     def __post_init__(self) -> None:
         _within(
-            self, tolerance=(0, 1), arl=(10, 1e15), alpha=(1e-12, 0.5), delta=(1e-9, 0.5), window_minutes=(1e-3, 1e6)
-        )
+            self, tolerance=(0, 1), arl=(10, 1e15), alpha=(1e-12, 0.5), delta=(1e-9, 0.5), window_minutes=(1e-3, 1e6),
+            gap=(0, 0.99), false_pages_per_month=(1e-6, 1e6),
+        )  # fmt: skip
+        tag = self.group.removeprefix("tag:")
+        if tag != self.group and tag not in self.slices:
+            raise ValueError(
+                f"group is {self.group!r}, but {tag!r} is not one of slices {list(self.slices)}: add it there"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,23 @@ import numpy as np
 
 from luthier import codec
 from luthier.config import Config
+from luthier.near import text_vectors
+from luthier.rootcause import RootCause, explain
+from luthier.rows import plain
 from luthier.stages import detect, record, version
 from luthier.stages.monitor import Monitor
 from luthier.stages.registry import plain_finding
 from luthier.stores.base import Row, Store
-from luthier.types import Finding, Record, Version, utc_now
+from luthier.types import Decision, Finding, Record, Version, utc_now
 from luthier.workshop import Progress, with_tags
 
 __all__ = ["Watch"]
 
 _CHUNK = 5_000  # rows folded in one transaction
 _RECENT = 20_000  # labelled answers among which the change is looked for
+_COMPARED = 5_000  # labelled answers on either side of the change among which its cause is looked for
+_BEFORE = 200  # labelled answers before the change; with fewer the reference stands for them
+_SHOWN = 200  # characters of an input that a decision shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,8 @@ class Watch:
         self, store: Store, champion: Version, folder: Path, task: Any, config: Config, *, since: int = 0
     ) -> None:
         self.champion = champion
-        self.monitor = Monitor(
-            version.read_reference(folder), options=config.monitor, subject=f"{config.name} {champion.name}"
-        )
+        self._reference = version.read_reference(folder)
+        self.monitor = Monitor(self._reference, options=config.monitor, subject=f"{config.name} {champion.name}")
         self.ids: list[str] = []
         self.losses = np.zeros(0)
         self._store, self._task, self._tags = store, task, config.monitor.slices
@@ -84,6 +89,35 @@ class Watch:
     def since_change(self) -> list[str]:
         """Ids of the labelled answers after the most likely moment of the change, in label order."""
         return self.ids[detect.change_point(self.losses) :]
+
+    def explained(self, decision: Decision) -> tuple[Decision, dict[str, Any]]:
+        """The decision with the cause of the loss in its risk findings' `why`, and that cause as plain data."""
+        if not any(one.check.startswith("risk") for one in decision.because):
+            return decision, {}
+        at = detect.change_point(self.losses)
+        after = record.labelled(self._store, self.ids[at:][:_COMPARED])
+        before = record.labelled(self._store, self.ids[:at][-_COMPARED:]) if at >= _BEFORE else []
+        old = self._features(before) if before else self._reference
+        cause = explain(self._named(old), self._named(self._features(after)))
+        told = [
+            replace(one, why=f"{one.why}. {cause.why}") if one.check.startswith("risk") else one
+            for one in decision.because
+        ]
+        return replace(decision, because=tuple(told)), _plain_cause(cause, before, after)
+
+    def _features(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Columns in which a cause is looked for: the task's, every tag there is, and vectors of texts without any."""
+        tags = sorted({tag for one in records for tag in one.tags} | set(self._tags))
+        columns = with_tags(self._task.columns(records), records, tags)
+        if "embedding" not in columns and all(isinstance(one.input, str) for one in records):
+            columns["embedding"] = text_vectors([one.input for one in records])
+        return columns
+
+    def _named(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """`target` and `predicted` by the labels' names."""
+        names = np.array(["", *map(str, self.champion.about["labels"])])
+        known = [name for name in ("target", "predicted") if name in columns]
+        return dict(columns) | {name: names[np.asarray(columns[name]).astype(np.int64) + 1] for name in known}
 
     def _cursor(self, when: str) -> int:
         return self._answers if when == "answer" else self._labels
@@ -150,3 +184,23 @@ class Watch:
         state = codec.unpack(saved)
         self.monitor.restore(state["monitor"].tobytes())
         self._answers, self._labels, self.ids, self.losses = (state[k] for k in ("answers", "labels", "ids", "losses"))
+
+
+def _plain_cause(cause: RootCause, before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
+    """A cause as a decision row keeps it; its examples with ids, and with inputs where those are recorded."""
+
+    def shown(records: Sequence[Record], row: int) -> Mapping[str, Any]:
+        if not records:
+            return {"id": f"reference row {row}", "input": None}
+        text = records[row].input
+        return {"id": records[row].id, "input": text[:_SHOWN] if isinstance(text, str) else None}
+
+    examples = [
+        {"after": shown(after, one.after), "before": shown(before, one.before), "loss": one.loss,
+         "before_loss": one.before_loss, "distance": one.distance, "usual": one.usual}
+        for one in cause.examples
+    ]  # fmt: skip
+    found: dict[str, Any] = plain(
+        asdict(cause) | {"features": [asdict(one) for one in cause.features[:5]], "examples": examples}
+    )
+    return found

@@ -26,6 +26,7 @@ OPTIONS = {
         {"column": "mixed", "limit": 16},
     ],
     "embedding_sum.v1": [{}, {"second": True}],
+    "group_metrics.v1": [{"group": "text"}, {"group": "mixed", "limit": 3, "positive": 0}],
     "histogram.v1": [{}, {"column": "wild"}, {"column": "wild", "accuracy": 0.001}],
     "curves.v1": [{}],
     "log_loss.v1": [

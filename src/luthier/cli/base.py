@@ -33,6 +33,7 @@ __all__ = [
     "show",
     "stopping",
     "tell",
+    "tell_pages",
     "tell_verdict",
     "tell_watched",
 ]
@@ -117,6 +118,24 @@ def tell_watched(watched: Any, as_json: bool, brief: bool = False) -> None:
             f"{watched.decision.action}: {watched.decision.why}",
             flush=True,
         )
+
+
+def tell_pages(pages: Any, as_json: bool) -> None:
+    from luthier.stages.pages import precision
+    from luthier.terminal import estimate as shown
+
+    share = precision(pages)
+    if as_json:
+        emit({"pages": pages, "precision": share})
+        return
+    for one in pages:
+        state = "closed" if one.closed else "acknowledged" if one.acknowledged else "open"
+        state += f", snoozed until {one.snoozed_until:%Y-%m-%d %H:%M}" if one.snoozed_until and not one.closed else ""
+        print(
+            f"{one.id:5} {one.opened:%Y-%m-%d %H:%M}  {state}  {one.model} {one.check} {one.slice}  in hindsight: {one.hindsight}"
+        )
+        print(f"      {one.why}")
+    print(f"right in hindsight: {shown(share)} of {share.n} pages that labels can judge" if pages else "no page yet")
 
 
 def tell_verdict(name: str, verdict: Any) -> None:

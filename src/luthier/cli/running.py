@@ -19,9 +19,11 @@ from luthier.cli.base import (
     opened,
     stopping,
     tell,
+    tell_pages,
     tell_verdict,
     tell_watched,
 )
+from luthier.errors import UsageError
 
 
 @app.command()
@@ -102,7 +104,7 @@ def watch(
     interval: Annotated[float | None, typer.Option(help="Look again every so many seconds. Default: once.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read new answers and labels, and say what the evidence says. Exit code 1 when an alarm pages.
+    """Read new answers and labels, and say what the evidence says. Exit code 1 when a page calls somebody.
 
     Example: `luthier watch --interval 60`
     """
@@ -113,7 +115,37 @@ def watch(
             tell_watched(watched, as_json)
             if interval is None or stop(interval):
                 break
-    raise typer.Exit(1 if watched.page.loud else 0)
+    raise typer.Exit(1 if watched.calling else 0)
+
+
+@app.command()
+def page(
+    action: Annotated[str, typer.Argument(help="list, ack or snooze.")] = "list",
+    name: Annotated[str, typer.Argument(help="A page, such as p3.")] = "",
+    hours: Annotated[float, typer.Option("--hours", help="How long a snoozed page calls nobody.")] = 24.0,
+    why: Annotated[str, typer.Option("--why", help="A note, kept with the page.")] = "",
+    file: File = HERE,
+    as_json: Json = False,
+) -> None:
+    """List the pages, acknowledge one, or snooze it. Each is a row; nothing is changed or removed.
+
+    Example: `luthier page snooze p3 --hours 8 --why "label vendor is back tomorrow"`
+    """
+    if action not in ("list", "ack", "snooze") or (action != "list") != bool(name):
+        raise UsageError(
+            f"cannot {action} {name!r}: say `luthier page list`, `page ack p3` or `page snooze p3 --hours 8`"
+        )
+    with opened(file) as project:
+        if action == "list":
+            tell_pages(project.pages(), as_json)
+            return
+        done = project.acknowledge(name, why) if action == "ack" else project.snooze(name, hours, why)
+    until = f" until {done.snoozed_until:%Y-%m-%d %H:%M} UTC" if done.snoozed_until and action == "snooze" else ""
+    tell(
+        as_json,
+        done,
+        f"{done.id} {'acknowledged' if action == 'ack' else 'snoozed'}{until}: {done.check} {done.slice}".rstrip(),
+    )
 
 
 @app.command()

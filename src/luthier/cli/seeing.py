@@ -34,6 +34,10 @@ def status(file: File = HERE, as_json: Json = False) -> None:
             f"plan {few['plan']} ({few['decision']}), {few['came']} of {few['asked']} labels: mean loss "
             f"{risk['value']:.3f} ({risk['low']:.3f} to {risk['high']:.3f}), {few['risk']['why']}"
         )
+    for one in found.get("pages", {}).get("open", ()):
+        print(f"page {one['id']} open since {one['opened'][:16]}: {one['check']} {one['slice']}".rstrip())
+    if (share := found.get("pages", {}).get("precision", {})).get("n"):
+        print(f"pages that were right in hindsight: {share['value']:.0%} of {share['n']}")
     if found["decision"]:
         print(f"last decision: {found['decision']['action']}: {found['decision']['why']}")
     for broken in found["broken"]:

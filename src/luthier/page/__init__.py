@@ -95,6 +95,9 @@ def _sections(story: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]
         section(
             "decisions", "Decisions", "Newest last. Each opens to the findings it rests on.", parts.decisions(story)
         ),
+        section("pages", "Pages", "When somebody was called, and whether labels that came later say it was right.", parts.pages(story))
+        if rows(story, "pages")
+        else "",
         section("versions", "Versions", _lineage(story), parts.versions(story)),
     ]  # fmt: skip
     return [one for one in [*found, *_background(story, drawn)] if one]

@@ -39,6 +39,7 @@ __all__ = [
     "facts",
     "glossary",
     "happened",
+    "pages",
     "promises",
     "slices",
     "status",
@@ -168,10 +169,46 @@ def decisions(story: Mapping[str, Any]) -> str:
     """The decision trail: each decision opens to the findings it rests on."""
     found = [
         f"<details><summary>{time_tag(row.get('at'))} {pill(row.get('action') or 'none', _tone(row.get('action')))}"
-        f"{escaped(row.get('why'))}</summary>{findings_table(rows(row, 'because'))}</details>"
+        f"{escaped(row.get('why'))}</summary>{_cause(part(row, 'cause'))}{findings_table(rows(row, 'because'))}</details>"
         for row in rows(story, "decisions")
     ]
     return "\n".join(found) or absent("No decision has been made yet.")
+
+
+def _cause(cause: Mapping[str, Any]) -> str:
+    """Where the loss comes from, and answers that show it beside the nearest before the change."""
+    if not cause:
+        return ""
+    lines = [
+        [
+            *(escaped(part(one, side).get("input") or part(one, side).get("id"), 200) for side in ("after", "before")),
+            f"{number_text(one.get('distance'))} (usually {number_text(one.get('usual'))})",
+        ]
+        for one in rows(cause, "examples")
+    ]
+    shown = table(
+        ("an answer that is wrong now", "the nearest before the change", "distance"), lines, ("", "", "number")
+    )
+    return f"<p>{escaped(cause.get('why'), 1000)}</p>{shown if lines else ''}"
+
+
+def pages(story: Mapping[str, Any]) -> str:
+    """When somebody was called, and what labels that came later say about it."""
+    lines = [
+        [
+            escaped(row.get("id"), 20),
+            time_tag(row.get("opened")),
+            time_tag(row.get("closed")) if row.get("closed") else pill("open", "bad"),
+            escaped(f"{row.get('model')} {row.get('check')} {row.get('slice') or ''}", 120),
+            escaped(row.get("why")),
+            escaped(row.get("hindsight"), 20),
+        ]
+        for row in rows(story, "pages")
+    ]
+    share = part(story, "page_precision")
+    said = f"<p>Right in hindsight: {_small(share)} of the pages that labels can judge.</p>" if share.get("n") else ""
+    heads = ("page", "opened", "closed", "of", "why", "in hindsight")
+    return table(heads, lines, ("", "", "", "", "words", "")) + said if lines else ""
 
 
 def versions(story: Mapping[str, Any]) -> str:

@@ -11,7 +11,9 @@ import numpy as np
 from luthier.evidence import e_bh
 from luthier.types import Finding
 
-__all__ = ["Page", "change_point", "page"]
+__all__ = ["Page", "budget", "change_point", "page"]
+
+_MONTH = 30.0  # days
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +24,33 @@ class Page:
     quiet: tuple[Finding, ...] = ()
 
 
-def page(findings: Sequence[Finding], alpha: float = 0.05) -> Page:
-    """The alarms that survive e-BH over all findings at false discovery rate `alpha` (Wang & Ramdas, JRSS-B 2022).
+def budget(findings: Sequence[Finding], days: float, pages_per_month: float) -> list[float]:
+    """The evidence at which each e-detector may page, so that all of them together page falsely `pages_per_month` at most.
+
+    Each has an equal share of the budget. An e-detector that reads r observations a day and pages at M >= A is wrong at
+    most r / A times a day on average, so A = monitors * r * 30 / pages, with r measured: n over the `days` (one at least)
+    that the findings span. Never below the check's own ARL. Other promises are left as they are: 0.
+    """
+    kinds = [finding.promise.kind == "e-detector" for finding in findings]
+    share = _MONTH * max(sum(kinds), 1) / (pages_per_month * max(days, 1.0))
+    return [
+        max(finding.n * share, finding.promise.level) if is_detector else 0.0
+        for finding, is_detector in zip(findings, kinds, strict=True)
+    ]
+
+
+def page(findings: Sequence[Finding], alpha: float = 0.05, needed: Sequence[float] | None = None) -> Page:
+    """The alarms that survive e-BH over all findings at false discovery rate `alpha` (Wang & Ramdas, JRSS-B 2022), and
+    whose evidence is at least what `needed` (of `budget`) says. Findings may be of any number of models, slices and checks.
 
     The dependence between the checks may be anything. An e-detector's statistic M after n observations counts as
     the e-value M/n (valid at a fixed n; EVIDENCE: "e-BH on M_t/t").
     """
-    evidence = [_e_value(finding) for finding in findings]
-    chosen = set(e_bh(evidence, alpha))
+    least = [0.0] * len(findings) if needed is None else needed
+    chosen = {
+        index for index in e_bh([_e_value(finding) for finding in findings], alpha)
+        if findings[index].evidence >= least[index]
+    }  # fmt: skip
     alarms = [(index in chosen, finding) for index, finding in enumerate(findings) if finding.alarm]
     return Page(
         tuple(finding for loud, finding in alarms if loud), tuple(finding for loud, finding in alarms if not loud)

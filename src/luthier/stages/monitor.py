@@ -163,6 +163,11 @@ class Monitor:
         reads = {check.name: check.when for check in self._checks}
         return [finding for finding in self._latest.values() if when is None or reads.get(finding.check) == when]
 
+    @property
+    def began(self) -> datetime | None:
+        """Start of the oldest bucket of event time; None before anything was seen."""
+        return datetime.fromisoformat(min(self._buckets)) if self._buckets else None
+
     def timeline(self) -> list[dict[str, Any]]:
         """One row a bucket of event time: `at` (start, UTC), `loss` and `confidence` as Estimates, oldest first."""
         summary = get("statistic", "mean.v1")

@@ -87,6 +87,7 @@ def markdown(story: Mapping[str, Any]) -> str:
         ("Before and after", _slices(story), "No version has been compared with another yet."),
         ("Labels", _labels(story), "No labels arrived yet."),
         ("Decisions", _decisions(story), "No decision has been made yet."),
+        ("Pages", _pages(story), ""),
         ("Versions", _versions(story), "No version has been registered yet."),
         ("Training", _fits(story), ""),
         ("Training data", _issues(story), ""),
@@ -195,8 +196,36 @@ def _decisions(story: Mapping[str, Any]) -> str:
     found = []
     for row in rows(story, "decisions"):
         found.append(f"- {time_text(row.get('at'))}, **{_said(row.get('action') or 'none')}**: {_said(row.get('why'))}")
+        found += _cause(part(row, "cause"))
         found += _findings(rows(row, "because"))
     return "\n".join(found)
+
+
+def _cause(cause: Mapping[str, Any]) -> list[str]:
+    """Where the loss comes from, and answers that show it beside the nearest before the change."""
+    found = [f"  - cause: {_said(cause.get('why'), 1000)}"] if cause else []
+    return found + [
+        f"  - example: {_said(part(one, 'after').get('input') or part(one, 'after').get('id'))}; nearest before: "
+        f"{_said(part(one, 'before').get('input') or part(one, 'before').get('id'))} "
+        f"(distance {number_text(one.get('distance'))}, usually {number_text(one.get('usual'))})"
+        for one in rows(cause, "examples")
+    ]
+
+
+def _pages(story: Mapping[str, Any]) -> str:
+    """When somebody was called, and what labels that came later say about it."""
+    lines = [
+        (_said(row.get("id")), time_text(row.get("opened")), time_text(row.get("closed")) if row.get("closed") else "open",
+         _said(f"{text(row.get('model'))} {text(row.get('check'))} {text(row.get('slice'))}"), _said(row.get("hindsight")))
+        for row in rows(story, "pages")
+    ]  # fmt: skip
+    share = part(story, "page_precision")
+    said = (
+        f"\n\nRight in hindsight: {estimate_text(share)} of {number_text(share.get('n'), 0)} pages"
+        if share.get("n")
+        else ""
+    )
+    return _grid(("page", "opened", "closed", "of", "in hindsight"), lines) + said
 
 
 def _versions(story: Mapping[str, Any]) -> str:

@@ -1,0 +1,394 @@
+"""Where a rise of the loss comes from: every slice of one or two predicates, every feature, and examples.
+
+A slice explains a rise when its own loss rose more than that of the rest, or when it was harder than the rest and its share
+grew. An equal rise everywhere, or none, explains nothing by any slice. Slices are named only when bounds that hold for all
+of them at once say so (Bonferroni over all that were looked at).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from luthier import slicing
+from luthier.errors import StateError
+from luthier.intervals import chernoff
+from luthier.slicing import Feature, ScanOptions, Table
+from luthier.types import Columns, Estimate
+
+__all__ = ["Example", "FeatureEffect", "RootCause", "ScanOptions", "Slice", "explain"]
+
+Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Codes: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+_JUDGED = 2_000  # slices whose bounds are computed, of all that were looked at
+_QUEUE = 50  # slices that are shown to matter, among which the named ones are chosen
+_NEAREST = 2_000  # rows among which neighbours are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows that one or two predicates choose. `kind` "worse": their loss rose more than elsewhere; "more": a slice that
+    is harder than the rest has a larger share.
+
+    `effect`: mean loss that would be saved had it risen only as much as the rest ("worse"), or kept its share. `low`: lower bound, true for all slices
+    looked at together, of its rise beyond the rise elsewhere ("worse") or of the growth of its share ("more").
+    """
+
+    name: str
+    kind: Literal["worse", "more"]
+    effect: float
+    low: float
+    before: Estimate
+    after: Estimate
+    share_before: float
+    share_after: float
+    elsewhere_before: float
+    elsewhere_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEffect:
+    """A column's part in the rise: `mix` Σ (q - p) · err, the same losses on other inputs; `concept` Σ q · (err' - err),
+    other losses on the same inputs. They add up to the rise. `moved`: the bin whose share changed it most."""
+
+    name: str
+    mix: Estimate
+    concept: float
+    moved: str
+    share_before: float
+    share_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Row `after` with a high loss, and the row `before` that is nearest to it; `usual` is the median of such distances."""
+
+    after: int
+    loss: float
+    before: int
+    before_loss: float
+    distance: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True)
+class RootCause:
+    """What changed between two sets of rows; `looked` slices were tested at `alpha` together."""
+
+    before: Estimate
+    after: Estimate
+    slices: tuple[Slice, ...] = ()
+    features: tuple[FeatureEffect, ...] = ()
+    examples: tuple[Example, ...] = ()
+    looked: int = 0
+    alpha: float = 0.05
+    why: str = field(default="")
+
+    @property
+    def rise(self) -> float:
+        """How much the mean loss rose."""
+        return self.after.value - self.before.value
+
+
+def explain(before: Columns, after: Columns, options: ScanOptions | None = None) -> RootCause:
+    """Why the mean `loss` after is not that before: the slices, features and examples behind it.
+
+    Columns as in `luthier.types.Columns`, with `loss` in [0, 1]; every one-dimensional column that both have is a feature
+    (tags, numbers, `predicted`, `target`), `embedding` (n, d) gives the examples. Rows with no loss are left out.
+    Where fewer than `least` rows are on either side nothing is claimed, and `why` says so.
+
+    Raises StateError when a loss lies outside [0, 1].
+
+    >>> rng = np.random.default_rng(0)
+    >>> def rows(n, german):
+    ...     lang = rng.choice(["de", "en", "fr"], n)
+    ...     return {"tag:lang": lang, "loss": (rng.random(n) < np.where(lang == "de", german, 0.1)).astype(float)}
+    >>> explain(rows(1000, 0.1), rows(500, 0.5)).slices[0].name
+    'lang=de'
+    """
+    options = options or ScanOptions()
+    old, new = _known(before, "before"), _known(after, "after")
+    count = len(old["loss"]), len(new["loss"])
+    totals = _mean(old["loss"]), _mean(new["loss"])
+    if min(count) < options.least:
+        why = (
+            f"no cause looked for: {count[0]} rows before and {count[1]} after have a loss; {options.least} are needed"
+        )
+        return RootCause(*totals, alpha=options.alpha, why=why)
+    features = slicing.features(old, new, options)
+    loss = np.concatenate([old["loss"], new["loss"]])
+    table = slicing.scan(features, loss, count, options.least)
+    slices = _named(table, features, loss, count, options)
+    effects = tuple(
+        sorted((_effect(one, loss, count, len(features)) for one in features), key=lambda e: -abs(e.mix.value))
+    )
+    examples = _examples(old, new, options.named)
+    found = RootCause(*totals, slices, effects, examples, table.rows.shape[1], options.alpha)
+    return RootCause(*totals, slices, effects, examples, found.looked, options.alpha, _sentence(found))
+
+
+def _known(columns: Columns, side: str) -> dict[str, np.ndarray]:
+    """The rows that have a loss. Raises StateError for a loss outside [0, 1] and for columns of different lengths."""
+    loss = np.asarray(columns.get("loss", ()), dtype=np.float64)
+    there = ~np.isnan(loss)
+    if ((loss[there] < 0) | (loss[there] > 1)).any():
+        raise StateError(f"a loss {side} the change lies outside [0, 1]; divide by its largest possible value first")
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    if wrong := {name: len(array) for name, array in arrays.items() if len(array) != len(loss) and len(loss)}:
+        raise StateError(f"{len(loss)} losses {side} the change, but other columns have {wrong} rows")
+    kept = arrays if there.all() else {name: array[there] for name, array in arrays.items() if len(array)}
+    return kept | {"loss": loss[there]}
+
+
+# -- which slices are named ----
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Rows and losses before and after: of everything (2,) and of slices (2, m)."""
+
+    total: Floats
+    lost: Floats
+    rows: Floats
+    losses: Floats
+
+    def of(self, chosen: Codes) -> _Sums:
+        return _Sums(self.total, self.lost, self.rows[:, chosen], self.losses[:, chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Of m slices: rows, losses and means (2: inside, elsewhere; 2: before, after; m), shares (2, m); the `rise` of the mean
+    beyond that elsewhere; how much `harder` the slice is, and at which time (`when`) that was measured."""
+
+    n: Floats
+    k: Floats
+    means: Floats
+    shares: Floats
+    rise: Floats
+    harder: Floats
+    when: Codes
+
+    @property
+    def worse(self) -> Floats:
+        """Mean loss that would be saved had the slice risen only as much as the rest."""
+        saved: Floats = self.shares[1] * self.rise
+        return saved
+
+    @property
+    def more(self) -> Floats:
+        """Mean loss that comes from the growth of the slice's share."""
+        grown: Floats = (self.shares[1] - self.shares[0]) * self.harder
+        return grown
+
+
+def _measure(sums: _Sums, least: int) -> _Measured:
+    n = np.stack([sums.rows, sums.total[:, None] - sums.rows])
+    k = np.clip(np.stack([sums.losses, sums.lost[:, None] - sums.losses]), 0, n)
+    means = np.divide(k, n, out=np.full(n.shape, np.nan), where=n > 0)
+    when = np.where(sums.rows[0] >= least, 0, 1)  # slices that were hardly there before are judged by the rows after
+    place = np.arange(len(when))
+    rise = np.where((sums.rows >= least).all(axis=0), means[0, 1] - means[0, 0] - (means[1, 1] - means[1, 0]), -np.inf)
+    harder = means[0, when, place] - means[1, when, place]
+    return _Measured(n, k, means, sums.rows / sums.total[:, None], rise, harder, when)
+
+
+def _rank(measured: _Measured, worse: Any = True, more: Any = True) -> Floats:
+    """Slices by what they explain; 1 - share makes a slice outrank those that merely contain it (the covariance)."""
+    explains = np.where(worse, measured.worse * (1 - measured.shares[1]), -np.inf)
+    ranked: Floats = np.maximum(explains, np.where(more & (measured.harder > 0), measured.more, -np.inf))
+    return ranked
+
+
+def _bounds(measured: _Measured, level: float) -> tuple[Floats, Floats]:
+    """Lower bounds (m,) of the rise beyond the rest's, and of the growth of the share of slices shown to be harder.
+
+    Each is wrong with chance `level`: Chernoff's bounds of the means, joined by MOVER (Zou & Donner 2008).
+    """
+    means, place = measured.means, np.arange(len(measured.when))
+    low, high = chernoff(measured.k, measured.n, level)
+    below, above = means - low, high - means
+    rise = measured.rise - np.sqrt(below[0, 1] ** 2 + above[0, 0] ** 2 + above[1, 1] ** 2 + below[1, 0] ** 2)
+    when = measured.when
+    harder = measured.harder - np.hypot(below[0, when, place], above[1, when, place])
+    shares = measured.shares
+    low, high = chernoff(measured.n[0], measured.n.sum(axis=0), level)
+    grown = shares[1] - shares[0] - np.hypot(shares[1] - low[1], high[0] - shares[0])
+    return rise, np.where(harder > 0, grown, -np.inf)
+
+
+def _named(
+    table: Table, features: Sequence[Feature], loss: Floats, count: tuple[int, int], options: ScanOptions
+) -> tuple[Slice, ...]:
+    """The slices shown to matter, those that explain most first, each still shown once the rows of the others are set aside."""
+    looked = table.rows.shape[1]
+    if not looked:
+        return ()
+    level = options.alpha / (2 * looked)
+    sums = _Sums(
+        np.array(count, float), np.array([loss[: count[0]].sum(), loss[count[0] :].sum()]), table.rows, table.losses
+    )
+    guess = _rank(_measure(sums, options.least))
+    likely = np.argsort(-guess, kind="stable")[
+        : min(int((guess > 0).sum()), _JUDGED)
+    ]  # the bounds hold for all the same
+    measured = _measure(sums.of(likely), options.least)
+    worse, more = _bounds(measured, level)
+    rank = _rank(measured, worse > 0, more > 0)
+    queue = np.argsort(-rank, kind="stable")[: min(int((rank > 0).sum()), _QUEUE)].tolist()
+    masks = {i: _mask(table.parts[likely[i]], features) for i in queue}
+    free = np.ones(len(loss), bool)
+    named: list[Slice] = []
+    while queue and len(named) < options.named:
+        best = queue.pop(0)
+        named.append(_slice(_text(table.parts[likely[best]], features), measured, best, worse[best], more[best], level))
+        free &= ~masks[best]
+        queue = [i for i in queue if _still(masks[i], free, loss, count[0], level, options.least)]
+    return tuple(named)
+
+
+def _mask(part: Codes, features: Sequence[Feature]) -> np.ndarray:
+    f, a, g, b = part.tolist()
+    chosen: np.ndarray = features[f].codes == a
+    return chosen if g < 0 else chosen & (features[g].codes == b)
+
+
+def _text(part: Codes, features: Sequence[Feature]) -> str:
+    f, a, g, b = part.tolist()
+    return f"{features[f].labels[a]} and {features[g].labels[b]}" if g >= 0 else features[f].labels[a]
+
+
+def _still(mask: np.ndarray, free: np.ndarray, loss: Floats, old: int, level: float, least: int) -> bool:
+    """Whether a slice is shown to matter among the rows that are `free`."""
+    sides = [slice(None, old), slice(old, None)]
+    inside = mask & free
+    total, rows = (np.array([part[side].sum() for side in sides], float) for part in (free, inside))
+    if total.min() <= least or not least <= rows[1] <= total[1] - least:
+        return False
+    lost, losses = (np.array([loss[side][part[side]].sum() for side in sides]) for part in (free, inside))
+    measured = _measure(_Sums(total, lost, rows[:, None], losses[:, None]), least)
+    worse, more = _bounds(measured, level)
+    return bool(_rank(measured, worse > 0, more > 0)[0] > 0)
+
+
+def _slice(name: str, measured: _Measured, i: int, worse: float, more: float, level: float) -> Slice:
+    """Slice `i` of those measured, with its bounds; of two reasons that are shown, the larger one."""
+    gained, grown = (
+        float(part[i]) if bound > 0 else -math.inf for part, bound in ((measured.worse, worse), (measured.more, more))
+    )
+    means, n = measured.means[:, :, i], measured.n[0, :, i]
+    low, high = chernoff(measured.k[0, :, i], n, level)
+    before, after = (
+        Estimate(float(means[0, t]), int(n[t]), float(low[t]), float(high[t])) if n[t] else Estimate() for t in (0, 1)
+    )
+    kind, bound = ("worse", worse) if gained >= grown else ("more", more)
+    return Slice(
+        name, "worse" if kind == "worse" else "more", max(gained, grown), float(bound), before, after,
+        *(float(share) for share in measured.shares[:, i]), *(float(mean) for mean in means[1]),
+    )  # fmt: skip
+
+
+# -- features, examples, words ----
+
+
+def _effect(feature: Feature, loss: Floats, count: tuple[int, int], looked: int) -> FeatureEffect:
+    """Mix and concept effect; the mix with its normal interval, by the delta method, at 95 % for all features together."""
+    width = len(feature.labels)
+    sides = (slice(None, count[0]), slice(count[0], None))
+    rows = [np.bincount(feature.codes[side], minlength=width) for side in sides]
+    losses = [np.bincount(feature.codes[side], weights=loss[side], minlength=width) for side in sides]
+    overall = loss[sides[0]].mean()
+    err = np.divide(
+        losses[0], rows[0], out=np.full(width, overall), where=rows[0] > 0
+    )  # a new value is as hard as all were
+    p, q = rows[0] / count[0], rows[1] / count[1]
+    moved = (q - p) * (err - overall)
+    mix = float(moved.sum())
+    rise = float(loss[sides[1]].mean() - overall)
+    spread = (q @ err**2 - (q @ err) ** 2) / count[1] + (p @ err**2 - (p @ err) ** 2) / count[0]
+    noise = np.divide(np.minimum(err * (1 - err), 0.25), rows[0], out=np.full(width, 0.25), where=rows[0] > 0)
+    half = _z(0.05 / max(looked, 1)) * math.sqrt(max(spread, 0.0) + float((q - p) ** 2 @ noise))
+    top = int(np.argmax(moved if mix >= 0 else -moved))
+    estimate = Estimate(mix, sum(count), mix - half, mix + half)
+    return FeatureEffect(feature.name, estimate, rise - mix, feature.labels[top], float(p[top]), float(q[top]))
+
+
+def _z(alpha: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(1 - alpha / 2)
+
+
+def _examples(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], named: int) -> tuple[Example, ...]:
+    """Rows after the change with a high loss that cover such rows best (farthest first), and their nearest rows before."""
+    if "embedding" not in old or "embedding" not in new or old["embedding"].shape[1:] != new["embedding"].shape[1:]:
+        return ()
+    there = [_spread_out(len(side["loss"])) for side in (old, new)]
+    known, fresh = (side["embedding"][rows].astype(np.float64) for side, rows in zip((old, new), there, strict=True))
+    distance = np.nan_to_num(_distances(fresh, known), nan=np.inf)  # (after, before)
+    nearest = distance.argmin(axis=1)
+    least = distance[np.arange(len(fresh)), nearest]
+    loss = new["loss"][there[1]]
+    wrong = np.flatnonzero((loss >= 0.5) & np.isfinite(least))
+    if not len(wrong):
+        return ()
+    middle = fresh[wrong].mean(axis=0, keepdims=True)
+    chosen = [int(wrong[_distances(fresh[wrong], middle)[:, 0].argmin()])]
+    while len(chosen) < min(named, len(wrong)):
+        gap = _distances(fresh[wrong], fresh[chosen]).min(axis=1)
+        chosen.append(int(wrong[gap.argmax()]))
+    usual = float(np.median(least[np.isfinite(least)]))
+    return tuple(
+        Example(
+            int(there[1][i]), float(loss[i]), int(there[0][nearest[i]]), float(old["loss"][there[0][nearest[i]]]),
+            float(least[i]), usual,
+        )
+        for i in chosen
+    )  # fmt: skip
+
+
+def _spread_out(n: int) -> Codes:
+    """At most `_NEAREST` rows, evenly over n."""
+    rows: Codes = np.unique(np.linspace(0, n - 1, min(n, _NEAREST)).astype(np.int64))
+    return rows
+
+
+def _distances(a: Floats, b: Floats) -> Floats:
+    square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2 * a @ b.T
+    distances: Floats = np.sqrt(np.maximum(square, 0.0))
+    return distances
+
+
+def _mean(loss: Floats) -> Estimate:
+    n = len(loss)
+    if n == 0:
+        return Estimate()
+    low, high = chernoff(loss.sum(), n, 0.025)
+    return Estimate(float(loss.mean()), n, float(low), float(high))
+
+
+def _sentence(found: RootCause) -> str:
+    """One sentence for a Finding's `why`: the three slices, or features, behind the rise, with numbers."""
+    whole = f"mean loss {found.before.value:.3g} → {found.after.value:.3g}"
+    moved = [one for one in found.features if one.mix.low > 0][: max(3 - len(found.slices), 0)]
+    told = [_slice_text(one) for one in found.slices] + [_feature_text(one) for one in moved]
+    if told:
+        return f"{whole}: {'; '.join(told)}"
+    return f"{whole}: none of {found.looked} slices is shown to have risen more than the rest"
+
+
+def _slice_text(one: Slice) -> str:
+    part = f"{one.effect * 100:.1f} points from {one.name} ({one.share_before:.0%} → {one.share_after:.0%} of answers, loss "
+    was = f"{one.before.value:.3g}" if one.before.n else "unknown"
+    return f"{part}{was} → {one.after.value:.3g}, elsewhere {one.elsewhere_before:.3g} → {one.elsewhere_after:.3g})"
+
+
+def _feature_text(one: FeatureEffect) -> str:
+    return (
+        f"{one.mix.value * 100:.1f} points because {one.name} moved ({one.moved}: "
+        f"{one.share_before:.0%} → {one.share_after:.0%} of answers)"
+    )
