@@ -19,7 +19,7 @@ LAYERS = [
     {"config", "names", "codec"},
     {"intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments", "rows", "files",
      "roles", "near", "suspicion", "hardware", "checkpoints", "training", "textmodel", "classification", "story", "progress",
-     "tickets", "dependence", "thresholds", "support", "domain"},
+     "tickets", "dependence", "thresholds", "support", "domain", "calibrated"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop"},

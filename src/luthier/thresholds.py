@@ -51,7 +51,10 @@ def held_out_floor(rows: Any, measure: Callable[[Any], float]) -> tuple[float, s
     nan where there are fewer than 100 rows.
     """
     if len(rows) < FEWEST:
-        return math.nan, f"{len(rows)} labelled reference rows are too few to choose a threshold from; {FEWEST} are needed"
+        return (
+            math.nan,
+            f"{len(rows)} labelled reference rows are too few to choose a threshold from; {FEWEST} are needed",
+        )
     levels = [measure(fold) for fold in _folds(rows)]
     known = [level for level in levels if not math.isnan(level)]
     if not known:

@@ -44,7 +44,9 @@ def test_at_the_threshold_alarms_are_as_rare_as_promised_and_below_it_they_come(
         alarms += check.step(check.start({}), answers(rng, 400, 0.2))[1].alarm
         after = check.step(check.start({}), answers(rng, 6000, 0.45, 0.15))[0]
         delays.append(after["alarm_n"] or np.inf)
-    print(f"\nbelow.v1 {metric}: {alarms / 60:.3f} of runs of 400 at arl 2,000 alarm; found after {np.median(delays):g}")
+    print(
+        f"\nbelow.v1 {metric}: {alarms / 60:.3f} of runs of 400 at arl 2,000 alarm; found after {np.median(delays):g}"
+    )
     assert alarms <= stats.binom.ppf(0.999, 60, 0.2)
     assert np.median(delays) <= 300
 

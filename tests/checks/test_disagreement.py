@@ -24,7 +24,9 @@ def test_how_often_it_lies_and_how_soon_it_speaks() -> None:
         wrong += finding.alarm
         if not finding.alarm:
             delays.append((check.step(memory, agrees(rng, 3000, 0.2))[0]["alarm_n"] or np.inf) - 5000)
-    print(f"\ndisagreement.v1: {wrong / runs:.3f} wrong in 5k answers at arl 10k; .05 -> .20 after {np.median(delays):g}")
+    print(
+        f"\ndisagreement.v1: {wrong / runs:.3f} wrong in 5k answers at arl 10k; .05 -> .20 after {np.median(delays):g}"
+    )
     assert wrong <= stats.binom.ppf(0.999, runs, 0.025)
     assert np.median(delays) <= 150
 

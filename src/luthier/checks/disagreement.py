@@ -46,7 +46,9 @@ class Disagreement:
         parts = 1 - unit_interval(reference.get("agrees", ()), "reference agrees")
         known: dict[str, Any] = {"why": "", "n": len(parts)}
         if len(parts) < FEWEST:
-            known["why"] = f"not watched: the reference has {len(parts)} rows answered by both models; {FEWEST} are needed"
+            known["why"] = (
+                f"not watched: the reference has {len(parts)} rows answered by both models; {FEWEST} are needed"
+            )
             return {"reference": known, "stream": rise(), "alarm_n": 0}
         found = limit(parts, self.tolerance, None, lambda part: source_bound(part, self.delta))
         known |= {"limit": max(found.value, LOWEST_LIMIT), "mean": float(parts.mean()), "how": found.how}

@@ -88,12 +88,12 @@ def _start(check: Risk | RiskLifetime, reference: Columns) -> Memory:
     if not losses.size:
         known["why"] = "not watched: the reference has no labelled rows, so there is no risk to compare with"
     else:
-        found = limit(
-            losses, check.tolerance, check.relative_tolerance, lambda part: source_bound(part, check.delta)
-        )
+        found = limit(losses, check.tolerance, check.relative_tolerance, lambda part: source_bound(part, check.delta))
         known |= {"limit": max(found.value, LOWEST_LIMIT), "mean": float(losses.mean()), "how": found.how}
         if found.value >= 1:
-            known["why"] = f"not watched: {losses.size} labelled reference rows allow a risk of 1; give a larger reference"
+            known["why"] = (
+                f"not watched: {losses.size} labelled reference rows allow a risk of 1; give a larger reference"
+            )
     return {"reference": known, "stream": rise(), "alarm_n": 0}
 
 
