@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["curves", "expected", "isotonic", "metrics", "slips", "spread"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-PRIOR = 0.5  # rows of the curve over all classes that each cell of a class starts with
+PRIOR = 3.0  # rows of the curve over all classes that each class starts with
 
 
 def isotonic(right: Any, count: Any) -> Floats:
@@ -32,11 +32,12 @@ def isotonic(right: Any, count: Any) -> Floats:
 
 def curves(right: Floats, count: Floats) -> Floats:
     """P(right | cell), (C, G): a rising curve a class, leaning on the curve over all classes where rows are few."""
-    pooled = isotonic(right.sum(axis=0), count.sum(axis=0))
+    good, n = right.sum(axis=0), count.sum(axis=0)
+    pooled = isotonic(good, n)
     if len(right) == 1:
         return pooled[None]
-    found: Floats = np.array([isotonic(good + PRIOR * pooled, n + PRIOR) for good, n in zip(right, count, strict=True)])
-    return found
+    prior = PRIOR * (n + 0.01) / (n + 0.01).sum()
+    return np.array([isotonic(own + prior * pooled, rows + prior) for own, rows in zip(right, count, strict=True)])
 
 
 def spread(curve: Floats, right: Floats, count: Floats, squares: Floats) -> tuple[Floats, Any]:
@@ -69,7 +70,7 @@ def slips(mistakes: Floats, wrong: Floats, known: Floats, normal: Floats) -> Flo
     `normal` (..., C, C) standard draws; the variance is the multinomial one of both, and rows go on to sum to 1.
     """
     rows = 1 / np.maximum(wrong, 1.0) + 1 / np.maximum(known, 1.0)  # (C,)
-    error = normal * np.sqrt(mistakes * (1 - mistakes) * rows[:, None])
+    error = normal * np.sqrt(mistakes * rows[:, None])  # less its share, multinomial
     drawn: Floats = mistakes + error - mistakes * error.sum(axis=-1, keepdims=True)
     return drawn
 

@@ -82,11 +82,16 @@ def scale(raw: Any, names: Sequence[str]) -> dict[str, Any]:
     return {"middle": filled.mean(axis=0), "scale": np.where(spread > 0, spread, 1.0), "typical": typical[:-1]}
 
 
-def fit(x: Any, kept: int) -> dict[str, Any]:
-    """Where the reference x (n, d) lies: `kept` rows `near`, the 95 % distance `edge`, whitened axes (r, d)."""
-    rng = np.random.default_rng(0)
-    near = x[rng.permutation(len(x))[:kept]]
+def fit(x: Any, kept: int, more: int = 0) -> dict[str, Any]:
+    """Where the reference x (n, d) lies: `kept` rows `near`, the 95 % distance `edge`, whitened axes (r, d).
+
+    The edge is that of the distances of these rows, and of up to `more` others, to their neighbours among the kept.
+    """
+    order = np.random.default_rng(0).permutation(len(x))
+    near, others = x[order[:kept]], x[order[kept : kept + more]]
     distance = _neighbour(near, near, NEIGHBOURS + 1)  # the nearest of a row is the row itself
+    if len(others):
+        distance = np.concatenate([distance, _neighbour(others, near, NEIGHBOURS)])
     centre = x.mean(axis=0)
     centred = (x - centre).astype(np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
@@ -142,10 +147,13 @@ def labels_for(half_width: float, confidence: float) -> int:
 
 def _neighbour(x: Any, near: Any, k: int) -> Any:
     """Distance (n,) of each row of x (n, d) to the k-th nearest of `near` (m, d), some rows at a time."""
-    k, squares = min(k, len(near)), (near**2).sum(axis=1)
+    k, squares = min(k, len(near)), np.einsum("ij,ij->i", near, near)
+    turned = (-2 * near).T
     found = np.empty(len(x))
-    for start in range(0, len(x), 1024):
-        part = x[start : start + 1024]
-        table = (part**2).sum(axis=1)[:, None] + squares - 2 * (part @ near.T)
-        found[start : start + 1024] = np.partition(table, k - 1, axis=1)[:, k - 1]
+    for start in range(0, len(x), 512):
+        part = x[start : start + 512]
+        table = part @ turned
+        table += squares  # a row's own square is the same for all of its neighbours
+        table.partition(k - 1, axis=1)
+        found[start : start + 512] = table[:, k - 1] + np.einsum("ij,ij->i", part, part)
     return np.sqrt(np.maximum(found, 0))

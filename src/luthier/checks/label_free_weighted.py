@@ -22,8 +22,9 @@ FEWEST_EFFECTIVE = 100  # weighted reference rows that a calibration may rest on
 CELLS = 64
 MOST_CLASSES = 20
 NEAR = 500  # reference rows among which neighbours are looked for
+OTHERS = 2000  # more of them whose distances say what is usual
 GATED = 500  # answers of a window that are looked at by the gate
-SOURCE, WEIGHTED = 2000, 20_000  # reference rows that the domain classifier learns from, and that it weights
+SOURCE, PLACED = 2000, 50_000  # reference rows that the domain classifier learns from, and that it weights
 DRAWS = 400
 
 
@@ -82,7 +83,7 @@ class LabelFreeWeighted:
         """
         names = support.names_of(reference, self.columns)
         rows = _reference(reference, names)
-        known: dict[str, Any] = {"why": "", "names": names, "n": len(rows["loss"])}
+        known: dict[str, Any] = {"why": "", "names": names, "n": len(rows["placed"])}
         if known["n"] < FEWEST:
             known["why"] = (
                 f"unknown: the reference has {known['n']} labelled rows with confidence and an embedding or numeric "
@@ -150,6 +151,7 @@ class LabelFreeWeighted:
         right, own = counts * fitted["curve"], np.sqrt(counts * fitted["curve"] * (1 - fitted["curve"]))
         error = rng.standard_normal((DRAWS, int(fitted["step"].max()) + 1))[:, fitted["step"]]
         own = own * rng.standard_normal((DRAWS, *counts.shape))
+        own += counts * np.tensordot(rng.standard_normal((DRAWS, fitted["bend"].shape[-1])), fitted["bend"], (1, 2))
         mistakes = fitted["mistakes"]
         slips = calibrated.slips(
             mistakes, (counts - right).sum(axis=1), fitted["slips"], rng.standard_normal((DRAWS, *mistakes.shape))
@@ -165,23 +167,21 @@ class LabelFreeWeighted:
         return found
 
     def _fitted(self, rows: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        placed, sure, said, right = rows["placed"], rows["confidence"], rows["predicted"], 1 - rows["loss"]
         scale = support.scale(rows["x"], names)
-        x = support.features({name: rows["columns"][name] for name in names}, names, scale)
-        known = {**scale, **support.fit(x, NEAR), **_classes(rows)}
-        sure = rows["confidence"]
+        x = support.features(rows["columns"], names, scale)
+        known = {"n": len(sure), **scale, **support.fit(x, NEAR, OTHERS), **_classes(rows)}
         ranges = min(CELLS, max(len(sure) // (5 * max(known["classes"], 2)), 8))
-        known["edges"] = np.unique(np.quantile(sure, np.linspace(0, 1, ranges + 1)[1:-1]))
+        known["edges"] = np.unique(np.quantile(sure[placed], np.linspace(0, 1, ranges + 1)[1:-1]))
         known["shape"] = [known["classes"] or 1, len(known["edges"]) + 1]
         known["cells"] = known["shape"][0] * known["shape"][1]
-        cell = _cell(known, sure, rows["predicted"])
-        known |= _tallied(known, cell, 1 - rows["loss"], rows, np.ones(len(sure)))
-        chosen = np.random.default_rng(1).permutation(len(sure))[:WEIGHTED]
-        z = np.column_stack([support.whiten(known, x[chosen]), np.zeros(len(chosen))])
-        spread = float(sure.std()) or 1.0
-        known["sure"] = [float(sure.mean()), spread]
-        z[:, -1] = (sure[chosen] - sure.mean()) / spread
-        known |= {"design": domain.design(z), "cell": cell[chosen], "right": 1 - rows["loss"][chosen]}
-        known |= {"said": rows["predicted"][chosen], "true": rows["target"][chosen], "z": z}
+        cell = _cell(known, sure, said)
+        known |= _tallied(known, cell, right, said, rows["target"], None)
+        known["sure"] = [float(sure.mean()), float(sure.std()) or 1.0]
+        away = (sure[placed] - known["sure"][0]) / known["sure"][1]
+        z = np.column_stack([support.whiten(known, x), away])
+        known |= {"z": z, "design": domain.design(z), "cell": cell[placed], "right": right[placed]}
+        known |= {"said": said[placed], "true": rows["target"][placed], "moments": domain.moments(known["design"])}
         found = limit(
             rows["loss"], self.tolerance, self.relative_tolerance, lambda part: source_bound(part, self.delta)
         )
@@ -208,7 +208,8 @@ class LabelFreeWeighted:
         value = min(max(float((counts * fitted["curve"]).sum()) / n, 0.0), 1.0)
         own = float((counts * fitted["curve"] * (1 - fitted["curve"])).sum()) / n**2
         wrong = np.bincount(fitted["step"].ravel(), (counts * fitted["error"]).ravel()) / n
-        half = support.z_score(self.confidence) * math.sqrt(own + float(wrong @ wrong))
+        mixed = np.tensordot(counts, fitted["bend"], 2) / n
+        half = support.z_score(self.confidence) * math.sqrt(own + float(wrong @ wrong) + float(mixed @ mixed))
         looked = len(memory["far"])
         why = support.elsewhere(
             known, float(memory["far"].mean()), float(memory["distance"].mean()), looked, self.far
@@ -229,17 +230,22 @@ class LabelFreeWeighted:
 
 
 def _reference(reference: Columns, names: list[str]) -> dict[str, Any]:
-    """Rows that have loss, confidence and, if there is one, a whole embedding."""
-    raw = support.features(reference, names)
-    n = len(raw)
+    """Rows that have loss and confidence; `placed` are up to 50,000 of them, at random, with `x` and `columns`."""
+    n = len(np.asarray(reference.get("loss", ())))
     loss, sure = (np.asarray(reference.get(name, np.full(n, np.nan)), np.float64) for name in ("loss", "confidence"))
+    said, true = (np.asarray(reference.get(name, np.full(n, -1)), np.int64) for name in ("predicted", "target"))
     whole = np.isfinite(loss) & np.isfinite(sure)
-    if names == ["embedding"] and n:
-        whole &= np.isfinite(raw).all(axis=1)
-    said, true = (np.asarray(reference.get(name, np.full(n, -1)), np.int64)[whole] for name in ("predicted", "target"))
+    if not whole.all():
+        loss, sure, said, true = loss[whole], sure[whole], said[whole], true[whole]
+    placed = np.random.default_rng(0).permutation(len(loss))[:PLACED]
+    chosen = placed if whole.all() else np.flatnonzero(whole)[placed]
+    columns = {name: np.asarray(reference[name])[chosen] for name in names if name in reference}
+    x = support.features(columns, names)
+    if len(x) and names == ["embedding"] and not (there := np.isfinite(x).all(axis=1)).all():
+        placed, x, columns = placed[there], x[there], {"embedding": columns["embedding"][there]}
     return {
-        "x": raw[whole], "loss": loss[whole], "confidence": sure[whole], "predicted": said, "target": true,
-        "columns": {name: np.asarray(reference[name])[whole] for name in names if name in reference},
+        "x": x, "columns": columns, "placed": placed[: len(x)], "loss": loss, "confidence": sure, "predicted": said,
+        "target": true,
     }  # fmt: skip
 
 
@@ -249,10 +255,10 @@ def _answers(window: Columns, known: Memory) -> tuple[Any, Any, Any]:
     if len(x) != len(sure) or (known["classes"] and "predicted" not in window):
         return np.zeros(0), np.zeros(0, np.int64), x[:0]
     said = np.asarray(window.get("predicted", np.zeros(len(sure))), np.int64)
-    whole = np.isfinite(sure)
-    if known["names"] == ["embedding"]:
-        whole &= np.isfinite(x).all(axis=1)
-    return (sure, said, x) if whole.all() else (sure[whole], said[whole], x[whole])
+    if math.isfinite(float(sure.sum()) + float(x.sum())):
+        return sure, said, x
+    whole = np.isfinite(sure) & np.isfinite(x).all(axis=1)
+    return sure[whole], said[whole], x[whole]
 
 
 def _classes(rows: dict[str, Any]) -> dict[str, Any]:
@@ -269,15 +275,18 @@ def _cell(known: Memory, sure: Any, said: Any) -> Any:
     return place + np.clip(said, 0, known["classes"] - 1) * known["shape"][1] if known["classes"] else place
 
 
-def _tallied(known: Memory, cell: Any, right: Any, rows: Any, weights: Any) -> dict[str, Any]:
-    """The calibration of weighted rows: `curve` and its `error` (C, G), and `mistakes` (C, C)."""
+def _tallied(known: Memory, cell: Any, right: Any, said: Any, true: Any, weights: Any) -> dict[str, Any]:
+    """The calibration of rows with `weights` (None: 1 each): `curve`, its `error` and steps (C, G), `mistakes` (C, C).
+
+    `slips` (C,): weight of the wrong rows that `mistakes` were learned from.
+    """
     size, shape, classes = known["cells"], known["shape"], known["classes"]
-    kinds = (weights, weights * right, weights * weights)
+    kinds = (weights, right, None) if weights is None else (weights, weights * right, weights * weights)
     count, good, squares = (np.bincount(cell, kind, size).reshape(shape).astype(np.float64) for kind in kinds)
-    wrong, slips = np.zeros((classes, classes)), np.zeros(classes or 1)
+    wrong: Any = np.zeros((classes, classes))
+    slips: Any = np.zeros(classes or 1)
     if classes:
-        place = rows["predicted"] * classes + rows["target"]
-        wrong = np.bincount(place, weights, classes * classes).reshape(classes, classes) + 0.01
+        wrong = np.bincount(said * classes + true, weights, classes * classes).reshape(classes, classes) + 0.01
         slips = wrong.sum(axis=1) - wrong.diagonal()
         np.fill_diagonal(wrong, 0.0)
         wrong /= wrong.sum(axis=1, keepdims=True)
@@ -290,13 +299,28 @@ def _calibration(known: Memory, memory: Memory) -> dict[str, Any]:
     """The reference's own calibration, or, where the answers differ, one that is weighted for them."""
     plain = {name: known[name] for name in ("curve", "error", "step", "mistakes", "slips")}
     target = domain.design(memory["rows"])
-    if not domain.differs(known["design"][:SOURCE], target):
-        return {**plain, "rows": float(known["n"]), "weighted": False, "gap": memory["rows"].mean(axis=0)}
-    weights = domain.ratios(known["design"][:SOURCE], target, known["design"])
-    rows = {"predicted": known["said"], "target": known["true"]}
+    if not domain.differs(known["moments"], domain.moments(target)):
+        return {
+            **plain,
+            "rows": float(known["n"]),
+            "weighted": False,
+            "gap": memory["rows"].mean(axis=0),
+            "bend": np.zeros((*known["shape"], 1)),
+        }
+    weights, covariance = domain.ratios(known["design"][:SOURCE], target, known["design"])
     gap = memory["rows"].mean(axis=0) - weights @ known["z"] / len(weights)
-    found = _tallied(known, known["cell"], known["right"], rows, weights)
-    return {**found, "rows": domain.effective(weights), "weighted": True, "gap": gap}
+    found = _tallied(known, known["cell"], known["right"], known["said"], known["true"], weights)
+    bend = _bend(known, weights, found["curve"]) @ np.linalg.cholesky(covariance)
+    return {**found, "rows": domain.effective(weights), "weighted": True, "gap": gap, "bend": bend}
+
+
+def _bend(known: Memory, weights: Any, curve: Any) -> Any:
+    """How the curve's cells (C, G, p) move with the classifier's coefficients: the derivative of weighted shares."""
+    cell, size = known["cell"], known["cells"]
+    missed = weights * (known["right"] - curve.ravel()[cell])
+    moved = np.stack([np.bincount(cell, missed * column, size) for column in known["design"].T], axis=-1)
+    total = np.maximum(np.bincount(cell, weights, size), 1.0)
+    return (moved / total[:, None]).reshape(*curve.shape, -1)
 
 
 def _unlike(fitted: dict[str, Any], memory: Memory) -> str:
