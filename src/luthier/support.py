@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from luthier.types import Columns
+from luthier.types import Columns, Estimate
 
 __all__ = [
     "elsewhere",
@@ -34,6 +34,18 @@ NOT_FEATURES = {
     "loss", "champion_loss", "target", "predicted", "champion_predicted", "agrees", "confidence", "margin", "entropy",
     "estimated_loss",
 }  # fmt: skip
+
+
+class Reading(NamedTuple):
+    """What the newest answers say: an estimate with its interval, whether it applies here, and why.
+
+    `labels`: how many would give a useful interval where it does not apply.
+    """
+
+    estimate: Estimate
+    valid: bool
+    why: str
+    labels: int
 
 
 def names_of(reference: Columns, chosen: Sequence[str]) -> list[str]:

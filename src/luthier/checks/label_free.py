@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from luthier.calibrated import isotonic
 from luthier.checks.base import Memory, silent
 from luthier.evidence import source_bound
 from luthier.names import register
-from luthier.support import elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
+from luthier.support import Reading, elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
 from luthier.types import Columns, Estimate, Finding, Promise
 
 __all__ = ["LabelFree", "Reading"]
@@ -20,18 +20,6 @@ __all__ = ["LabelFree", "Reading"]
 FEWEST = 50
 KEPT = 1000  # reference rows among which neighbours are looked for
 RESAMPLES = 200
-
-
-class Reading(NamedTuple):
-    """What the newest answers say: accuracy (1 - mean loss) with its interval, whether it applies here, and why.
-
-    `labels`: how many would give a useful interval where it does not apply.
-    """
-
-    estimate: Estimate
-    valid: bool
-    why: str
-    labels: int
 
 
 @register("check", "label_free.v1")
