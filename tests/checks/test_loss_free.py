@@ -66,7 +66,7 @@ def test_harm_from_the_mix_is_an_alarm() -> None:
     check = LossFree(tolerance=0.01, window=2000)
     memory = check.start(houses(rng, 5000))
     assert not check.step(memory, inputs(houses(rng, 2000)))[1].alarm
-    finding = check.step(memory, inputs(houses(rng, 2000, 0.5)))[1]
+    finding = check.step(memory, inputs(houses(rng, 2000, 0.6)))[1]
     assert finding.alarm
     assert finding.why.endswith("Label some of the newest answers to confirm it")
 

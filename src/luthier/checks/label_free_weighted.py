@@ -18,13 +18,14 @@ from luthier.types import Columns, Estimate, Finding, Promise
 __all__ = ["LabelFreeWeighted", "Reading"]
 
 FEWEST = 50
+BENT = 10_000  # reference rows that say how weights move the calibration
 FEWEST_EFFECTIVE = 100  # weighted reference rows that a calibration may rest on
 CELLS = 64
 MOST_CLASSES = 20
 NEAR = 500  # reference rows among which neighbours are looked for
 OTHERS = 2000  # more of them whose distances say what is usual
 GATED = 500  # answers of a window that are looked at by the gate
-SOURCE, PLACED = 2000, 50_000  # reference rows that the domain classifier learns from, and that it weights
+SOURCE, PLACED = 2000, 30_000  # reference rows that the domain classifier learns from, and that it weights
 DRAWS = 400
 
 
@@ -230,7 +231,7 @@ class LabelFreeWeighted:
 
 
 def _reference(reference: Columns, names: list[str]) -> dict[str, Any]:
-    """Rows that have loss and confidence; `placed` are up to 50,000 of them, at random, with `x` and `columns`."""
+    """Rows that have loss and confidence; `placed` are up to 30,000 of them, at random, with `x` and `columns`."""
     n = len(np.asarray(reference.get("loss", ())))
     loss, sure = (np.asarray(reference.get(name, np.full(n, np.nan)), np.float64) for name in ("loss", "confidence"))
     said, true = (np.asarray(reference.get(name, np.full(n, -1)), np.int64) for name in ("predicted", "target"))
@@ -325,10 +326,14 @@ def _calibration(known: Memory, memory: Memory) -> dict[str, Any]:
 
 
 def _bend(known: Memory, weights: Any, curve: Any) -> Any:
-    """How the curve's cells (C, G, p) move with the classifier's coefficients: the derivative of weighted shares."""
-    cell, size = known["cell"], known["cells"]
-    missed = weights * (known["right"] - curve.ravel()[cell])
-    moved = np.stack([np.bincount(cell, missed * column, size) for column in known["design"].T], axis=-1)
+    """How the curve's cells (C, G, p) move with the classifier's coefficients, from some of the rows.
+
+    The derivative of weighted shares of right answers.
+    """
+    some, size = slice(0, BENT), known["cells"]
+    cell, weights = known["cell"][some], weights[some]
+    missed = weights * (known["right"][some] - curve.ravel()[cell])
+    moved = np.stack([np.bincount(cell, missed * column, size) for column in known["design"][some].T], axis=-1)
     total = np.maximum(np.bincount(cell, weights, size), 1.0)
     return (moved / total[:, None]).reshape(*curve.shape, -1)
 

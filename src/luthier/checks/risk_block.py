@@ -72,8 +72,9 @@ class RiskBlock:
             return memory, silent(self.name, self.promise, known["why"])
         stream, sums = _cut(memory["stream"], losses, known["block"])
         after = {**memory, "stream": stream}
+        gains = _gains(known) if sums else []
         for total in sums:
-            _fold(stream, total, known)
+            _fold(stream, total, known["block"], gains)
             if not after["alarm_n"] and _evidence(stream, known["block"]) >= self.arl:
                 after["alarm_n"] = stream["blocks"] * known["block"]
         return after, self._finding(known, after)
@@ -160,12 +161,15 @@ def _cut(stream: Memory, x: Any, size: int) -> tuple[dict[str, Any], list[float]
     return after, sums
 
 
-def _fold(stream: dict[str, Any], total: float, known: dict[str, Any]) -> None:
+def _gains(known: dict[str, Any]) -> list[tuple[float, float]]:
+    """What a loss of 1 and one of 0 add to the log of each bet's factor."""
+    limit, clumping = known["limit"], known["clumping"]
+    return [(math.log(q / limit) / clumping, math.log((1 - q) / (1 - limit)) / clumping) for q in known["rises"]]
+
+
+def _fold(stream: dict[str, Any], total: float, size: int, gains: list[tuple[float, float]]) -> None:
     """One block into the detector: M <- (1 + M) e, as log(1 + M)."""
-    k, size, limit, clumping = total, known["block"], known["limit"], known["clumping"]
-    steps = [
-        (k * math.log(q / limit) + (size - k) * math.log((1 - q) / (1 - limit))) / clumping for q in known["rises"]
-    ]
+    steps = [total * bad + (size - total) * good for bad, good in gains]
     grown = [min(log + step, LOG_LARGEST) for log, step in zip(stream["logs"], steps, strict=True)]
     stream["logs"] = [_softplus(log) for log in grown]
     stream["value"] = sum(math.exp(log) for log in grown) / len(grown)
