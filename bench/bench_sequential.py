@@ -28,8 +28,8 @@ def per_observation(step: Callable[[], int], seconds: float) -> float:
     return (time.process_time() - start) / seen * 1e9
 
 
-def through_check(size: int, check: Risk | RiskBlock = Risk()) -> Callable[[], int]:
-    rng = np.random.default_rng(0)
+def through_check(size: int, check: Risk | RiskBlock | None = None) -> Callable[[], int]:
+    rng, check = np.random.default_rng(0), check or Risk()
     losses = (rng.random(max(size, 1000)) < 0.1).astype(float)
     parts = [{"loss": losses[i : i + size]} for i in range(0, len(losses), size)]
     state = {"memory": check.start({"loss": losses})}

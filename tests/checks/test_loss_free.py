@@ -63,10 +63,10 @@ def test_off_support_it_says_unknown_and_how_many_labels() -> None:
 
 def test_harm_from_the_mix_is_an_alarm() -> None:
     rng = np.random.default_rng(2)
-    check = LossFree(tolerance=0.01, window=2000)
+    check = LossFree(tolerance=0.0, window=2000, far=0.2)
     memory = check.start(houses(rng, 5000))
     assert not check.step(memory, inputs(houses(rng, 2000)))[1].alarm
-    finding = check.step(memory, inputs(houses(rng, 2000, 0.6)))[1]
+    finding = check.step(memory, inputs(houses(rng, 2000, 0.5)))[1]
     assert finding.alarm
     assert finding.why.endswith("Label some of the newest answers to confirm it")
 
