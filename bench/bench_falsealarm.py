@@ -6,6 +6,7 @@ References of 20,000 labels at an error rate of .10, limit .12 where it is given
 streams of 100,000 labels at .10 for false alarms, and .15 or .20 after 10,000 good labels for delays (cut at 40,000).
 Independent errors; seasonal ones (.05 up and down in 2,000 labels); spells (mean length 50, rate 0 or twice the mean);
 bursts (mean length 50, all wrong). Beside ours a one-sided z test (.001) of every window of 1,000 in plain numpy.
+Delays are of the runs without an alarm before the change (null: there were none); it falls on the end of a season.
 Prints JSON: one row a detector and stream.
 """
 
