@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from luthier.checks.risk import Risk
+from luthier.checks.risk_block import RiskBlock
 from luthier.evidence import RISE_SHARES, sr_counts
 
 
@@ -27,11 +28,10 @@ def per_observation(step: Callable[[], int], seconds: float) -> float:
     return (time.process_time() - start) / seen * 1e9
 
 
-def through_check(size: int) -> Callable[[], int]:
-    rng = np.random.default_rng(0)
+def through_check(size: int, check: Risk | RiskBlock | None = None) -> Callable[[], int]:
+    rng, check = np.random.default_rng(0), check or Risk()
     losses = (rng.random(max(size, 1000)) < 0.1).astype(float)
     parts = [{"loss": losses[i : i + size]} for i in range(0, len(losses), size)]
-    check = Risk()
     state = {"memory": check.start({"loss": losses})}
 
     def step() -> int:
@@ -91,6 +91,9 @@ def main() -> None:
         ("risk.v1, batches of 1,000", through_check(1000)),
         ("risk.v1, batches of 100", through_check(100)),
         ("risk.v1, one by one", through_check(1)),
+        ("risk.v1, batches of 100,000", through_check(100_000)),
+        ("risk_block.v1, batches of 1,000", through_check(1000, RiskBlock())),
+        ("risk_block.v1, one by one", through_check(1, RiskBlock())),
         ("counts of 100, one monitor", through_counts(100)),
         ("counts of 100, 1,000 monitors", through_counts(100, 1000)),
         ("plain Python, 7 bets", plain_python()),

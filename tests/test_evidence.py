@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from luthier import evidence, intervals
+from luthier import codec, evidence, intervals
 from luthier.errors import StateError
 
 COUNTS = [(5, 50, 0.05), (0, 10, 0.05), (10, 10, 0.05), (1, 1000, 0.025), (9000, 100_000, 0.05), (30, 600, 1e-6)]
@@ -141,3 +141,15 @@ def test_paired_wealth_is_the_same_for_any_cut() -> None:
         logs = evidence.wealth(logs, part)
     assert np.array_equal(whole, logs)
     assert evidence.mixed(np.array([800.0, 0.0])) == 1e300
+
+
+def test_a_long_run_is_taken_in_pieces_and_gives_the_same_bits() -> None:
+    x = (np.random.default_rng(11).random(3 * evidence.RUN + 77) < 0.12).astype(float)
+    for lifetime in (False, True):
+        whole, path = evidence.watch_rise(evidence.rise(), x, 0.12, lifetime)
+        state, paths = evidence.rise(), []
+        for part in np.split(x, [1, 100, evidence.RUN + 3, 2 * evidence.RUN]):
+            state, one = evidence.watch_rise(state, part, 0.12, lifetime)
+            paths.append(one)
+        assert np.array_equal(np.concatenate(paths), path)
+        assert codec.pack(whole) == codec.pack(state)

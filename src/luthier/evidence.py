@@ -65,6 +65,8 @@ State: TypeAlias = Mapping[str, Any]
 LARGEST = 1e300
 BLOCK = 64
 """Products are taken over at most 64 observations, so that they stay inside float64 (each factor is below e^11)."""
+RUN = 4096
+"""Observations that `watch_rise` takes at a time: the factors of so many stay in the cache."""
 RISE_SHARES = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
 """The stakes: share f of the purse lost on x = 0, which is the Kelly bet for a mean of m0 + f (1 - m0)."""
 
@@ -242,6 +244,12 @@ def watch_rise(state: State, x: Floats, m0: float, lifetime: bool = False) -> tu
 
     Beside the evidence it keeps where a rise most likely began: the last low of one bet's log wealth (Page 1954).
     """
+    if len(x) > RUN:  # any cut gives the same bits
+        paths = []
+        for start in range(0, len(x), RUN):
+            state, path = watch_rise(state, x[start : start + RUN], m0, lifetime)
+            paths.append(path)
+        return dict(state), np.concatenate(paths)
     if not len(x):
         return dict(state), np.zeros(0)
     seen = state["detector"]["n"]

@@ -157,7 +157,8 @@ class GateOptions:
 class MonitorOptions:
     """What the watch looks for, and how often it may be wrong.
 
-    `tolerance`: rise of the mean loss over the reference that is still acceptable. `arl`: observations per false
+    `tolerance`: rise of the mean loss over the reference that is still acceptable; None: chosen by cross-validation.
+    `relative_tolerance`: the same as a share of the reference's risk, and in place of it. `arl`: observations per false
     page on average. `alpha`: lifetime probability of a false automatic update. `delta`: chance that the reference's
     own risk is underestimated. `window_minutes`: width of a bucket of event time in reports. `group`: column whose values
     `fairness.v1` compares (`tag:<name>` of one of `slices`), `gap`: difference between groups that is still acceptable.
@@ -168,7 +169,8 @@ class MonitorOptions:
     checks: tuple[str, ...] = (
         "risk.v1", "risk_lifetime.v1", "label_free.v1", "embedding_shift.v1", "confidence_shift.v1", "quality.v1",
     )  # fmt: skip
-    tolerance: float = 0.02
+    tolerance: float | None = 0.02
+    relative_tolerance: float | None = None
     arl: float = 100_000
     alpha: float = 0.01
     delta: float = 0.025
@@ -180,8 +182,8 @@ class MonitorOptions:
 
     def __post_init__(self) -> None:
         _within(
-            self, tolerance=(0, 1), arl=(10, 1e15), alpha=(1e-12, 0.5), delta=(1e-9, 0.5), window_minutes=(1e-3, 1e6),
-            gap=(0, 0.99), false_pages_per_month=(1e-6, 1e6),
+            self, tolerance=(0, 1), relative_tolerance=(0, 1e6), arl=(10, 1e15), alpha=(1e-12, 0.5), delta=(1e-9, 0.5),
+            window_minutes=(1e-3, 1e6), gap=(0, 0.99), false_pages_per_month=(1e-6, 1e6),
         )  # fmt: skip
         tag = self.group.removeprefix("tag:")
         if tag != self.group and tag not in self.slices:

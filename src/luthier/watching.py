@@ -107,7 +107,8 @@ class Watch:
 
     def _features(self, records: Sequence[Record]) -> dict[str, Any]:
         """Columns in which a cause is looked for: the task's, every tag there is, and vectors of texts without any."""
-        tags = sorted({tag for one in records for tag in one.tags} | set(self._tags))
+        own = {tag for one in records for tag in one.tags if not tag.startswith("luthier.")}
+        tags = sorted(own | set(self._tags))
         columns = with_tags(self._task.columns(records), records, tags)
         if "embedding" not in columns and all(isinstance(one.input, str) for one in records):
             columns["embedding"] = text_vectors([one.input for one in records])

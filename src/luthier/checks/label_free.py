@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from luthier.calibrated import isotonic
 from luthier.checks.base import Memory, silent
 from luthier.evidence import source_bound
 from luthier.names import register
+from luthier.support import Reading, elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
 from luthier.types import Columns, Estimate, Finding, Promise
 
 __all__ = ["LabelFree", "Reading"]
 
 FEWEST = 50
-NEIGHBOURS = 5
 KEPT = 1000  # reference rows among which neighbours are looked for
-AXES = 16  # principal axes on which the whitened mean is watched
 RESAMPLES = 200
-PLANNED_RISK = 0.2
-QUIET_Z = 3.29  # two-sided .001
-DRIFT = 0.25  # reference standard deviations by which the mean may move before it counts as elsewhere
-
-
-class Reading(NamedTuple):
-    """What the newest answers say: accuracy (1 - mean loss) with its interval, whether it applies here, and why.
-
-    `labels`: how many would give a useful interval where it does not apply.
-    """
-
-    estimate: Estimate
-    valid: bool
-    why: str
-    labels: int
 
 
 @register("check", "label_free.v1")
@@ -78,7 +62,7 @@ class LabelFree:
                 f"{FEWEST} are needed to say what accuracy a confidence stands for"
             )
         else:
-            known.update(_calibration(loss, sure), **_support(x))
+            known.update(_calibration(loss, sure), **fit(x, KEPT))
             known["limit"] = source_bound(loss, self.delta) + self.tolerance
         width, cells, axes = x.shape[1], len(known.get("curve", ())), len(known.get("axes", ()))
         return {
@@ -107,7 +91,7 @@ class LabelFree:
     def read(self, memory: Memory) -> Reading:
         """The estimate of accuracy over the newest whole blocks, whether it is valid, and why."""
         known, n = memory["reference"], int(memory["cells"].sum())
-        labels = _labels_for(self.half_width, self.confidence)
+        labels = labels_for(self.half_width, self.confidence)
         if known["why"]:
             return Reading(Estimate(), False, known["why"], labels)
         if n < 2 * self.block:
@@ -115,7 +99,7 @@ class LabelFree:
         shares = memory["cells"].sum(axis=0) / n
         value = min(max(float(shares @ known["curve"]), 0.0), 1.0)  # shares may sum to a hair more than 1
         spread = float((known["curves"] @ shares).std())
-        half = _z(self.confidence) * math.hypot(spread, math.sqrt(value * (1 - value) / n))
+        half = z_score(self.confidence) * math.hypot(spread, math.sqrt(value * (1 - value) / n))
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
         why = self._elsewhere(memory, n)
         if why:
@@ -139,30 +123,19 @@ class LabelFree:
     def _elsewhere(self, memory: Memory, n: int) -> str:
         """Why the answers do not come from where the reference came from; empty when they seem to."""
         known = memory["reference"]
-        share = float(memory["far"].sum()) / n
-        if share > self.far:
-            far = f"{share:.0%} of the newest {n} answers lie beyond the reference's 95 % distance"
-            return f"{far} (allowed {self.far:.0%})"
-        error = 1 / n + 1 / known["n"]
-        mean, spread = known["distance"]
-        z = (float(memory["distance"][:, 0].sum()) / n - mean) / (spread * math.sqrt(error))
-        if abs(z) > QUIET_Z and abs(z) * math.sqrt(error) > DRIFT:
-            way = "farther from" if z > 0 else "closer to"
-            return f"answers lie {way} the reference than its own rows ({abs(z):.1f} sd)"
+        why = elsewhere(known, float(memory["far"].sum()) / n, float(memory["distance"][:, 0].sum()) / n, n, self.far)
         gap = memory["middle"].sum(axis=0) / n
-        freedom = len(gap)  # chi-square .999 point, Wilson & Hilferty 1931
-        quiet = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3 * error + DRIFT**2
-        if float(gap @ gap) > quiet:
-            return f"the mean embedding has moved by {math.sqrt(float(gap @ gap)):.2f} reference standard deviations"
-        return ""
+        if not why and float(gap @ gap) > gap_limit(len(gap), 1 / n + 1 / known["n"]):
+            why = f"the mean embedding has moved by {math.sqrt(float(gap @ gap)):.2f} reference standard deviations"
+        return why
 
     def _block(self, memory: dict[str, Any], sure: Any, x: Any, kept: int) -> None:
         known = memory["reference"]
         cells = np.bincount(np.searchsorted(known["edges"], sure, side="right"), minlength=len(known["curve"]))
-        distance = _neighbour(x, known["near"], NEIGHBOURS)
-        middle = ((x - known["centre"]) @ known["axes"].T).sum(axis=0)
+        distance, far = measure(known, x)
+        middle = whiten(known, x).sum(axis=0)
         for name, row in (
-            ("cells", cells), ("far", (distance > known["edge"]).sum()),
+            ("cells", cells), ("far", far.sum()),
             ("distance", [distance.sum(), (distance**2).sum()]), ("middle", middle),
         ):  # fmt: skip
             memory[name] = np.concatenate([memory[name], np.asarray([row], memory[name].dtype)])[-kept:]
@@ -196,52 +169,5 @@ def _calibration(loss: Any, sure: Any) -> dict[str, Any]:
     for draw in range(RESAMPLES + 1):
         weight = np.ones(len(sure)) if draw == 0 else rng.multinomial(len(sure), np.full(len(sure), 1 / len(sure)))
         count = np.bincount(cell, weight, len(edges) + 1)
-        curves.append(_isotonic(np.bincount(cell, weight * (1 - loss), len(edges) + 1), count))
+        curves.append(isotonic(np.bincount(cell, weight * (1 - loss), len(edges) + 1), count))
     return {"edges": edges, "curve": curves[0], "curves": np.array(curves[1:])}
-
-
-def _isotonic(right: Any, count: Any) -> Any:
-    """The rising curve (G,) nearest to right / count: pool adjacent violators (Ayer et al. 1955).
-
-    Each cell starts with a hundredth of a row at the overall rate, so that empty cells follow their neighbours.
-    """
-    rate = float(right.sum() / count.sum())
-    blocks: list[list[float]] = []
-    for good, n in zip(right + 0.01 * rate, count + 0.01, strict=True):
-        blocks.append([float(good), float(n), 1])
-        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    return np.repeat([good / n for good, n, _ in blocks], [int(width) for _, _, width in blocks])
-
-
-def _support(x: Any) -> dict[str, Any]:
-    """Where the reference lies: rows `near`, the 95 % distance `edge`, and whitened principal axes (r, d)."""
-    rng = np.random.default_rng(0)
-    near = x[rng.permutation(len(x))[:KEPT]]
-    distance = _neighbour(near, near, NEIGHBOURS + 1)  # the nearest of a row is the row itself
-    centre = x.mean(axis=0)
-    centred = (x - centre).astype(np.float64)
-    values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
-    values, vectors = values[::-1][:AXES], vectors[:, ::-1][:, :AXES]
-    axes = (vectors / np.sqrt(np.maximum(values, 1e-12 + 1e-9 * values[0]))).T.astype(np.float32)
-    return {
-        "near": near, "edge": float(np.quantile(distance, 0.95)), "centre": centre, "axes": axes,
-        "distance": [float(distance.mean()), float(distance.std()) or 1.0],
-    }  # fmt: skip
-
-
-def _neighbour(x: Any, near: Any, k: int) -> Any:
-    """Distance (n,) of each row of x (n, d) to the k-th nearest of `near` (m, d)."""
-    squares = (x**2).sum(axis=1)[:, None] + (near**2).sum(axis=1) - 2 * (x @ near.T)
-    k = min(k, len(near))
-    return np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, k - 1], 0).astype(np.float64))
-
-
-def _z(confidence: float) -> float:
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def _labels_for(half_width: float, confidence: float) -> int:
-    """Labels for an interval of ± half_width around a risk of up to 20 %."""
-    return math.ceil((_z(confidence) / half_width) ** 2 * PLANNED_RISK * (1 - PLANNED_RISK))

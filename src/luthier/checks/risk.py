@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from luthier.checks.base import Memory, silent
 from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval, watch_rise
 from luthier.names import register
+from luthier.thresholds import limit
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Risk", "RiskLifetime"]
@@ -23,12 +24,14 @@ class Risk:
 
     An alarm that is wrong comes at most once in `arl` labelled answers on average, with probability 1 - delta over
     the draw of the reference, however often one looks and however long things went well before. Shin, Ramdas &
-    Rinaldo, "E-detectors" (arXiv 2203.03532); source uncertainty as in Podkopaev & Ramdas (ICLR 2022).
+    Rinaldo, "E-detectors" (arXiv 2203.03532); source uncertainty as in Podkopaev & Ramdas (ICLR 2022). The limit is U
+    (1 + relative_tolerance) where that is given; `tolerance` None: chosen by cross-validation on the reference.
     """
 
     name: ClassVar[str]
     when: ClassVar[Literal["label"]] = "label"
-    tolerance: float = 0.02
+    tolerance: float | None = 0.02
+    relative_tolerance: float | None = None
     arl: float = 100_000
     delta: float = 0.025
 
@@ -61,7 +64,8 @@ class RiskLifetime:
 
     name: ClassVar[str]
     when: ClassVar[Literal["label"]] = "label"
-    tolerance: float = 0.02
+    tolerance: float | None = 0.02
+    relative_tolerance: float | None = None
     alpha: float = 0.01
     delta: float = 0.025
 
@@ -80,15 +84,17 @@ class RiskLifetime:
 
 def _start(check: Risk | RiskLifetime, reference: Columns) -> Memory:
     losses = unit_interval(reference.get("loss", ()), "reference loss")
-    limit, why = math.nan, ""
+    known = {"limit": math.nan, "mean": math.nan, "n": len(losses), "why": "", "how": ""}
     if not losses.size:
-        why = "not watched: the reference has no labelled rows, so there is no risk to compare with"
+        known["why"] = "not watched: the reference has no labelled rows, so there is no risk to compare with"
     else:
-        limit = max(source_bound(losses, check.delta) + check.tolerance, LOWEST_LIMIT)
-        if limit >= 1:
-            why = f"not watched: {losses.size} labelled reference rows allow a risk of 1; give a larger reference"
-    mean = float(losses.mean()) if losses.size else math.nan
-    return {"reference": {"limit": limit, "mean": mean, "n": len(losses), "why": why}, "stream": rise(), "alarm_n": 0}
+        found = limit(losses, check.tolerance, check.relative_tolerance, lambda part: source_bound(part, check.delta))
+        known |= {"limit": max(found.value, LOWEST_LIMIT), "mean": float(losses.mean()), "how": found.how}
+        if found.value >= 1:
+            known["why"] = (
+                f"not watched: {losses.size} labelled reference rows allow a risk of 1; give a larger reference"
+            )
+    return {"reference": known, "stream": rise(), "alarm_n": 0}
 
 
 def _step(
@@ -108,10 +114,10 @@ def _step(
 
 def _finding(check: Risk | RiskLifetime, known: dict[str, Any], stream: dict[str, Any], alarm_n: int) -> Finding:
     n = stream["detector"]["n"]
-    limit = known["limit"]
+    bound = known["limit"]
     if not n:
-        return silent(check.name, check.promise, "no labelled answers yet", limit=limit)
-    allowed = f"the limit {limit:.4g} (reference {known['mean']:.4g} of {known['n']}, its error and the tolerance)"
+        return silent(check.name, check.promise, "no labelled answers yet", limit=bound)
+    allowed = f"the limit {bound:.4g} (reference {known['mean']:.4g} of {known['n']}, its error and {known['how']})"
     if alarm_n:
         value, recent, begun = level_now(stream)
         value = value if recent else level_ever(stream)
@@ -122,6 +128,6 @@ def _finding(check: Risk | RiskLifetime, known: dict[str, Any], stream: dict[str
         value = level_ever(stream)
         why = f"mean loss {value:.4g} over {n} labels; not shown to be above {allowed}"
     return Finding(
-        check=check.name, value=value, limit=limit, evidence=stream["detector"]["value"], promise=check.promise,
+        check=check.name, value=value, limit=bound, evidence=stream["detector"]["value"], promise=check.promise,
         alarm=bool(alarm_n), n=n, why=why,
     )  # fmt: skip

@@ -320,12 +320,13 @@ def _from_probabilities(p: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _made(check: Any, options: MonitorOptions) -> Any:
-    """A check by name takes from the options whatever it has a field for."""
+    """A check by name takes from the options whatever it has a field for; None only where the field allows it."""
     if not isinstance(check, str):
         return check
     kind = get("check", check)
-    names = {field.name for field in fields(kind)} if is_dataclass(kind) else set()
-    return kind(**{field.name: getattr(options, field.name) for field in fields(options) if field.name in names})
+    types = {field.name: str(field.type) for field in fields(kind)} if is_dataclass(kind) else {}
+    given = {name: getattr(options, name) for name in types if hasattr(options, name)}
+    return kind(**{name: value for name, value in given.items() if value is not None or "None" in types[name]})
 
 
 def _rows(columns: Columns) -> int:
