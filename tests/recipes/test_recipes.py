@@ -136,8 +136,9 @@ def test_training_stops_early_and_keeps_the_best_epoch(tiny_model: Path, split: 
     assert loss == pytest.approx(min(losses.values()), abs=0.01)  # the weights in the folder are those of that epoch
 
 
-def test_a_spent_budget_ends_with_a_candidate(tiny_model: Path, split: Split, tmp_path: Path) -> None:
-    done = get("recipe", "full")().run(TASK, tiny_model, split, OPTIONS, tmp_path, deadline=-math.inf)
+@pytest.mark.parametrize("name", ["head", "full"])
+def test_a_spent_budget_ends_with_a_candidate(name: str, tiny_model: Path, split: Split, tmp_path: Path) -> None:
+    done = get("recipe", name)().run(TASK, tiny_model, split, OPTIONS, tmp_path, deadline=-math.inf)
     assert done.stopped == "the time budget was spent"
     assert len(done.curves["train_loss"]) == 1
     TextClassifier.load(done.folder)

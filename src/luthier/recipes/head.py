@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ class Head:
         train, validation = cache.features(split.train), cache.features(split.validation)
         rate = options.learning_rate or _RATE
         with one_thread():
-            trained, weight, bias = _Linear(start.adapter, options, rate).fit(split, train, validation)
+            trained, weight, bias = _Linear(start.adapter, options, rate, deadline, progress).fit(
+                split, train, validation
+            )
         _set_head(start.adapter.head, weight, bias)
         about = {"learning_rate": rate, "pooling": pooling, "encoded": cache.encoded}
         return finish(start, trained, work, recipe=self.name, key=key, about=about)
@@ -181,6 +184,8 @@ class _Linear:
     adapter: Any
     options: FitOptions
     rate: float
+    deadline: float | None
+    progress: Progress | None
 
     def fit(self, split: Split, train: Any, validation: Any) -> tuple[Trained, Any, Any]:
         """Curves, and weight (k, d) and bias (k,) for features (n, d) as they are; those of the best pass."""
@@ -196,7 +201,7 @@ class _Linear:
         tried: list[tuple[float, Trained, Any, Any]] = []
         for share in _RIDGE if len(self.y_validation) else _RIDGE[1:2]:
             tried.append(self._passes(share / len(self.y)))
-            if len(tried) > 1 and tried[-1][0] > tried[-2][0]:
+            if (len(tried) > 1 and tried[-1][0] > tried[-2][0]) or self._out_of_time():
                 break  # the loss has one valley along the penalties
         _, trained, weight, bias = min(tried, key=lambda one: one[0])
         weight = weight / torch.from_numpy(scale)
@@ -214,7 +219,9 @@ class _Linear:
         passes, patience = self.options.epochs * _PASSES, self.options.patience * _PATIENCE
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.options.seed)
-            for _ in range(passes):
+            for number in range(passes):
+                if self.progress:
+                    self.progress("training", number / passes, {"validation_loss": best} if number else {})
                 loss, steps = self._one_pass(ridge)
                 step, value = step + steps, self._validation_loss()
                 curves["train_loss"].append((step, loss))
@@ -225,17 +232,22 @@ class _Linear:
                     return best, Trained(curves, f"validation loss did not fall for {waited} passes", best_step), *kept
                 if waited == 0:
                     best, kept, best_step = (best if math.isnan(value) else value), self._weights(), step
+                if self._out_of_time():
+                    return best, Trained(curves, "the time budget was spent", best_step), *kept
         return best, Trained(curves, f"all {passes} passes done", best_step), *kept
+
+    def _out_of_time(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def _weights(self) -> tuple[Any, Any]:
         return self.weight.detach().clone(), self.bias.detach().clone()
 
     def _one_pass(self, ridge: float) -> tuple[float, int]:
-        """Mean training loss, and the steps made."""
+        """Mean training loss, and the steps made; ends early when time is up."""
         import torch
 
-        total, batches = 0.0, torch.randperm(len(self.y)).split(self.options.batch_size)
-        for rows in batches:
+        total, seen, steps = 0.0, 0, 0
+        for rows in torch.randperm(len(self.y)).split(self.options.batch_size):
             x = torch.nn.functional.dropout(self.x[rows], self.options.dropout or 0.0)
             loss = self._loss(x, self.y[rows])
             if not math.isfinite(float(loss.detach())):
@@ -246,8 +258,10 @@ class _Linear:
             self.optimizer.zero_grad()
             (loss + ridge * self.weight.square().sum() + self.options.l1 * self.weight.abs().sum()).backward()
             self.optimizer.step()
-            total += float(loss.detach()) * len(rows)
-        return total / len(self.y), len(batches)
+            total, seen, steps = total + float(loss.detach()) * len(rows), seen + len(rows), steps + 1
+            if self._out_of_time():
+                break
+        return total / seen, steps
 
     def _validation_loss(self) -> float:
         import torch
