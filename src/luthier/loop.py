@@ -129,7 +129,7 @@ class Project(Workshop):
         now = self._now(findings)
         updates = [row.at for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")]
         month = sum(moment > now - timedelta(days=30) for moment in updates)
-        labels = len(watch.since_change()) if paged.loud else 0
+        labels = watch.labels_since(paged.loud) if paged.loud else 0
         return Situation(findings, paged.loud, labels, now, updates[-1] if updates else None, month)
 
     def _now(self, findings: Sequence[Finding]) -> datetime:

@@ -54,6 +54,8 @@ class Watch:
         self.monitor = Monitor(self._reference, options=config.monitor, subject=f"{config.name} {champion.name}")
         self.ids: list[str] = []
         self.losses = np.zeros(0)
+        self._times = np.zeros(0)  # Unix seconds of these answers
+        self._alarmed: dict[str, float] = {}  # when each check first alarmed, in the same time
         self._store, self._task, self._tags = store, task, config.monitor.slices
         self._answers = self._labels = since  # cursors: the seq of the last row that was read
         if saved := store.recall(self._name):
@@ -85,6 +87,13 @@ class Watch:
         """Whether there are rows that were not read yet."""
         labels = max(self._store.last("label"), self._store.last("join"))
         return {"answer": self._store.last("answer") > self._answers, "label": labels > self._labels}
+
+    def labels_since(self, loud: Sequence[Finding]) -> int:
+        """Labels since the change: since losses rose, where labels say that they did; else since the inputs' alarm."""
+        if any(one.check.startswith("risk") for one in loud):
+            return len(self.since_change())
+        since = min((self._alarmed.get(one.check, np.inf) for one in loud), default=np.inf)
+        return int((self._times >= since).sum())
 
     def since_change(self) -> list[str]:
         """Ids of the labelled answers after the most likely moment of the change, in label order."""
@@ -134,7 +143,11 @@ class Watch:
             return _Chunk(corrected=corrected)
         columns = self._columns(mine)
         findings = self.monitor.observe(when, columns, at=[one.at for one in mine])
+        for finding in findings:
+            if finding.alarm and finding.at:
+                self._alarmed.setdefault(finding.check, finding.at.timestamp())
         if when == "label":
+            self._times = np.concatenate([self._times, [one.at.timestamp() for one in mine]])[-_RECENT:]
             self.ids = [*self.ids, *(one.id for one in mine)][-_RECENT:]
             self.losses = np.concatenate([self.losses, columns["loss"]])[-_RECENT:]
         return _Chunk(mine, findings, corrected)
@@ -179,12 +192,14 @@ class Watch:
 
     def _save(self) -> bytes:
         state = {"answers": self._answers, "labels": self._labels, "ids": self.ids, "losses": self.losses}
+        state |= {"times": self._times, "alarmed": self._alarmed}
         return codec.pack(state | {"monitor": np.frombuffer(self.monitor.save(), np.uint8)})
 
     def _load(self, saved: bytes) -> None:
         state = codec.unpack(saved)
         self.monitor.restore(state["monitor"].tobytes())
         self._answers, self._labels, self.ids, self.losses = (state[k] for k in ("answers", "labels", "ids", "losses"))
+        self._times, self._alarmed = state["times"], dict(state["alarmed"])
 
 
 def _plain_cause(cause: RootCause, before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
