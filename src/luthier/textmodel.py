@@ -31,7 +31,7 @@ _VOCABULARIES = (
 )  # fmt: skip
 
 
-_LOGITS = 200_000_000  # held at once: 800 MB
+_LOGITS = 20_000_000  # held at once, in a few float64 copies: 1 GB
 _READ = threading.local()  # what the last layer of this thread's last forward pass read
 
 
@@ -198,7 +198,7 @@ class TextClassifier:
         return _log_loss(logits / _best_temperature(logits, targets), targets)
 
     def _some(self, records: Sequence[Record]) -> Sequence[Record]:
-        """All of them, or as many, evenly spaced, as have logits that fit in memory: 2,000 with 100,000 labels."""
+        """All of them, or as many, evenly spaced, as have logits that fit in memory: 200 with 100,000 labels."""
         step = math.ceil(len(records) * len(self.labels) / _LOGITS)
         return records[:: max(1, step)]
 
