@@ -66,3 +66,12 @@ def test_misuse_is_named() -> None:
         Histogram("x", accuracy=0)
     with pytest.raises(ValueError, match="quantiles"):
         Histogram("x", quantiles=(0.5, 1.0))
+
+
+def test_values_beyond_the_outermost_bucket_keep_their_interval() -> None:
+    found = Histogram("x").read(Histogram("x").observe({"x": np.array([2.4e16, 7.6e222] * 20 + [-3e100] * 20)}))
+    for estimate in found.values():
+        assert not estimate.low > estimate.value, estimate
+        assert not estimate.high < estimate.value, estimate
+    assert found["p1"].low == -3e100 or np.isnan(found["p1"].low)
+    assert found["p95"].high == 7.6e222 or np.isnan(found["p95"].high)

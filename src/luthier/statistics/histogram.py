@@ -173,7 +173,10 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     if n == 0:
         return Estimate()
     ranks = np.cumsum(counts)
-    lower, upper, _ = buckets(state)
+    lower, upper = (edges.copy() for edges in buckets(state)[:2])
+    outermost = 2 * _OCTAVES << state["bits"]
+    numbers = state["first"] + np.arange(len(counts))
+    lower[numbers == -outermost], upper[numbers == outermost] = state["min"], state["max"]  # they have no end
     place = int(np.searchsorted(ranks, math.floor(1 + q * (n - 1))))
     middle = float(middles(np.array([state["first"] + place]), state["bits"])[0])
     half = z_score(confidence) * math.sqrt(n * q * (1 - q))
