@@ -74,7 +74,7 @@ def run(command: list[str], desk: dict[str, str], seconds: float = 400) -> str:
 @pytest.mark.timeout(900)
 def test_the_readme_runs_from_top_to_bottom(desk: dict[str, str]) -> None:
     found = blocks(HOME / "README.md")
-    assert [kind for kind, _ in found] == ["sh", "sh", "python", "python"]
+    assert [kind for kind, _ in found] == ["sh", "sh", "python", "python", "python"]
     port = free_port()
     for kind, text in found:
         code = text.replace("8080", str(port))
