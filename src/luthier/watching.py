@@ -124,10 +124,12 @@ class Watch:
         return columns
 
     def _named(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """`target` and `predicted` by the labels' names."""
-        names = np.array(["", *map(str, self.champion.about["labels"])])
-        known = [name for name in ("target", "predicted") if name in columns]
-        return dict(columns) | {name: names[np.asarray(columns[name]).astype(np.int64) + 1] for name in known}
+        """`target` by the labels' names, without what answer and target say together: an error does not explain itself."""
+        kept = {name: array for name, array in columns.items() if name not in ("predicted", "target_score")}
+        if "target" in kept:
+            names = np.array(["", *map(str, self.champion.about["labels"])])
+            kept["target"] = names[np.asarray(kept["target"]).astype(np.int64) + 1]
+        return kept
 
     def _cursor(self, when: str) -> int:
         return self._answers if when == "answer" else self._labels
