@@ -99,6 +99,8 @@ def test_the_decision_says_where_the_loss_comes_from(
     assert {one["after"]["input"] for one in row["cause"]["examples"]} <= inputs
     paths = project.report()
     assert "cause: mean loss" in paths.markdown.read_text()
+    (detected,) = [one for one in project.story()["events"] if one["kind"] == "detect"]
+    assert "mean loss" in detected["why"]
     assert "an answer that is wrong now" in paths.html.read_text()
 
 

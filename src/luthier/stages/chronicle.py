@@ -134,7 +134,7 @@ def _events(store: Store, decisions: Sequence[Mapping[str, Any]]) -> list[dict[s
                     "at": decision["at"],
                     "kind": "detect",
                     "title": "degradation detected",
-                    "why": decision["because"][0]["why"],
+                    "why": next(one["why"] for one in decision["because"] if one["check"].startswith("risk")),
                 }
             )
         if kind != "none":
