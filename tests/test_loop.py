@@ -93,7 +93,9 @@ def test_the_decision_says_where_the_loss_comes_from(
     row = project.story()["decisions"][-1]
     assert any("channel=fax" in one["name"] for one in row["cause"]["slices"])
     assert "target" in {one["name"] for one in row["cause"]["features"]}, "labels go by name"
-    assert not {"predicted", "target_score"} & {one["name"] for one in row["cause"]["features"]}, "that is the loss again"
+    assert not {"predicted", "target_score"} & {one["name"] for one in row["cause"]["features"]}, (
+        "that is the loss again"
+    )
     assert all(one.why.endswith(row["cause"]["why"]) for one in findings)
     inputs = {one.input[:200] for one in mixed}
     assert {one["after"]["input"] for one in row["cause"]["examples"]} <= inputs
