@@ -18,7 +18,7 @@ from pathlib import Path
 from luthier.errors import SetupError, Tampered
 from luthier.types import Record
 
-__all__ = ["DOMAINS", "cache_folder", "minilm", "sentiment"]
+__all__ = ["DOMAINS", "cache_folder", "car_loans", "minilm", "sentiment"]
 
 DOMAINS = {
     "tweets": "tweets_GroundTruth.txt",
@@ -37,6 +37,11 @@ _TEXTS = (
     "vaderSentiment==3.3.2",
     "vaderSentiment-3.3.2.tar.gz",
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
+_LOANS = (
+    "nannyml==0.13.1",
+    "nannyml-0.13.1-py3-none-any.whl",
+    "cf5f4a33489834ae6773cb1baa33a0f98c0a3ee6ed9b43049478b25ce22fe869",
 )
 _ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 _LARGEST = 256 * 2**20  # bytes a member may unpack to
@@ -90,6 +95,22 @@ def sentiment(domain: str, say: Say = lambda _: None) -> list[Record]:
             target = "positive" if float(rating) > 0 else "negative"
             records.append(Record(f"{domain}-{number}", moment, text, target=target, tags={"domain": domain}))
     return records
+
+
+def car_loans(say: Say = lambda _: None) -> Path:
+    """A folder with `reference.csv`, `analysis.csv` and `analysis_target.csv`: a made-up bank's car loans, 50,000 with and 50,000
+    without their targets, which come later (the synthetic data of the nannyml package, Apache-2.0; nothing of it is run).
+
+    Raises SetupError when the registry cannot be reached, Tampered when the checksum differs.
+    """
+    home = cache_folder() / "car-loans"
+    if not (home / "analysis_target.csv").exists():
+        say("fetching the car loans (23 MB)")
+        with zipfile.ZipFile(io.BytesIO(_download(*_LOANS))) as archive:
+            parts = ("reference", "analysis", "analysis_target")
+            found = {part: archive.read(f"nannyml/datasets/data/synthetic_car_loan_{part}.csv") for part in parts}
+        _unpack(home, {f"{part}.csv": content for part, content in found.items()})
+    return home
 
 
 def _download(requirement: str, name: str, digest: str, *, no_binary: bool = False) -> bytes:
