@@ -38,6 +38,7 @@ __all__ = [
     "clopper_pearson",
     "clopper_pearson_upper",
     "conformal_p",
+    "count_logs",
     "cusum",
     "cusum_counts",
     "detector",
@@ -202,17 +203,18 @@ def cusum(factors: Floats, carried: Floats | None = None) -> Floats:
 
 def sr_counts(log_m: Floats, n: Any, k: Any, m0: float, shares: Floats = RISE_SHARES) -> Floats:
     """One e-SR step from a batch of n answers with k errors: log M (..., K) to log M. Alarm at mean M >= A / n."""
-    logs: Floats = np.logaddexp(log_m, 0.0) + _count_logs(n, k, m0, shares)
+    logs: Floats = np.logaddexp(log_m, 0.0) + count_logs(n, k, m0, shares)
     return logs
 
 
 def cusum_counts(log_m: Floats, n: Any, k: Any, m0: float, shares: Floats = RISE_SHARES) -> Floats:
     """One e-CUSUM step from a batch of n answers with k errors."""
-    logs: Floats = np.maximum(log_m, 0.0) + _count_logs(n, k, m0, shares)
+    logs: Floats = np.maximum(log_m, 0.0) + count_logs(n, k, m0, shares)
     return logs
 
 
-def _count_logs(n: Any, k: Any, m0: float, shares: Floats) -> Floats:
+def count_logs(n: Any, k: Any, m0: float, shares: Floats = RISE_SHARES) -> Floats:
+    """(..., K): log of what each bet makes of a batch of n answers with k errors."""
     n, k = np.asarray(n, dtype=np.float64)[..., None], np.asarray(k, dtype=np.float64)[..., None]
     logs: Floats = k * np.log1p(shares / m0 * (1 - m0)) + (n - k) * np.log1p(-shares)
     return logs
