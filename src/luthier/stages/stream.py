@@ -1,9 +1,9 @@
-"""A row a call: for whoever has answers, labels or numbers one by one, at a few microseconds each."""
+"""Streams: a row a call for whoever has answers, labels or numbers one by one, and files of any number of rows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, KeysView
+from collections.abc import Callable, Iterable, KeysView, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from luthier.errors import StateError
 from luthier.statistics.base import State, Statistic
 from luthier.types import Columns, Estimate, Finding
 
-__all__ = ["Running", "Stream"]
+__all__ = ["Running", "Stream", "observe"]
 
 EVERY = 1000  # rows that wait at most
 
@@ -123,6 +123,18 @@ class Running:
 
     def _take(self, columns: Columns) -> None:
         self._state = self._statistic.merge(self._state, self._statistic.observe(columns))
+
+
+def observe(statistics: Mapping[str, Statistic], windows: Iterable[Columns]) -> dict[str, State]:
+    """The state of each statistic over a stream of windows, such as `luthier.parquet.Parquet.windows()`, in one pass.
+
+    Memory does not grow with their number.
+    """
+    states = {name: statistic.observe({}) for name, statistic in statistics.items()}
+    for window in windows:
+        for name, statistic in statistics.items():
+            states[name] = statistic.merge(states[name], statistic.observe(window))
+    return states
 
 
 class _Waiting:
