@@ -21,7 +21,7 @@ LAYERS = [
      "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
-     "support", "domain", "calibrated"},
+     "support", "domain", "calibrated", "running", "parquet"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop"},
@@ -33,6 +33,7 @@ WITHIN = {
     ("intervals", "evidence"),
     ("intervals", "fewlabels"),
     ("evidence", "fewlabels"),
+    ("evidence", "running"),
     ("intervals", "labelplan"),
     ("evidence", "labelplan"),
     ("fewlabels", "labelplan"),
@@ -53,7 +54,7 @@ WITHIN |= {
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
-WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors")}
+WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors"), ("outliers", "support")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}

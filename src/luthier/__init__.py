@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from luthier.loop import Project, open
     from luthier.stages.drift import drift
     from luthier.stages.monitor import Monitor
+    from luthier.stages.stream import Stream
     from luthier.types import Decision, Estimate, Finding, Promise, Record, Run, Version
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __all__ = [
     "Promise",
     "Record",
     "Run",
+    "Stream",
     "Version",
     "drift",
     "open",
@@ -31,6 +33,7 @@ _HOMES = {
     "Project": "luthier.loop",
     "open": "luthier.loop",
     "Monitor": "luthier.stages.monitor",
+    "Stream": "luthier.stages.stream",
     "drift": "luthier.stages.drift",
 } | dict.fromkeys(("Decision", "Estimate", "Finding", "Promise", "Record", "Run", "Version"), "luthier.types")
 

@@ -38,6 +38,7 @@ __all__ = [
     "clopper_pearson",
     "clopper_pearson_upper",
     "conformal_p",
+    "count_logs",
     "cusum",
     "cusum_counts",
     "detector",
@@ -65,7 +66,7 @@ State: TypeAlias = Mapping[str, Any]
 LARGEST = 1e300
 BLOCK = 64
 """Products are taken over at most 64 observations, so that they stay inside float64 (each factor is below e^11)."""
-RUN = 4096
+RUN = 2048
 """Observations that `watch_rise` takes at a time: the factors of so many stay in the cache."""
 RISE_SHARES = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
 """The stakes: share f of the purse lost on x = 0, which is the Kelly bet for a mean of m0 + f (1 - m0)."""
@@ -151,10 +152,11 @@ def _part_of_block(state: dict[str, Any], factors: Floats, g: Floats) -> Floats:
 
 def _whole_blocks(state: dict[str, Any], factors: Floats, g: Floats) -> Floats:
     bets, n = factors.shape
-    product = np.multiply.accumulate(factors.reshape(bets, -1, BLOCK), axis=2)
-    before = np.ones_like(product)
-    before[:, :, 1:] = product[:, :, :-1]
-    total = np.add.accumulate(g.reshape(1, -1, BLOCK) / before, axis=2)
+    product, starts = np.multiply.accumulate(factors.reshape(bets, -1, BLOCK), axis=2), g.reshape(-1, BLOCK)
+    total = np.empty_like(product)
+    total[:, :, 0] = starts[:, 0]
+    np.divide(starts[:, 1:], product[:, :, :-1], out=total[:, :, 1:])
+    np.add.accumulate(total, axis=2, out=total)
     bases = np.empty((n // BLOCK, bets))
     base = state["base"]
     for row, (last_product, last_total) in enumerate(zip(product[:, :, -1].T, total[:, :, -1].T, strict=True)):
@@ -162,7 +164,9 @@ def _whole_blocks(state: dict[str, Any], factors: Floats, g: Floats) -> Floats:
         base = np.minimum(last_product * (base + last_total), LARGEST)
     state["n"] += n
     _close_block(state, base)
-    return _mean((product * (bases.T[:, :, None] + total)).reshape(bets, n))
+    total += bases.T[:, :, None]
+    total *= product
+    return _mean(total.reshape(bets, n))
 
 
 def _close_block(state: dict[str, Any], base: Floats) -> None:
@@ -202,17 +206,18 @@ def cusum(factors: Floats, carried: Floats | None = None) -> Floats:
 
 def sr_counts(log_m: Floats, n: Any, k: Any, m0: float, shares: Floats = RISE_SHARES) -> Floats:
     """One e-SR step from a batch of n answers with k errors: log M (..., K) to log M. Alarm at mean M >= A / n."""
-    logs: Floats = np.logaddexp(log_m, 0.0) + _count_logs(n, k, m0, shares)
+    logs: Floats = np.logaddexp(log_m, 0.0) + count_logs(n, k, m0, shares)
     return logs
 
 
 def cusum_counts(log_m: Floats, n: Any, k: Any, m0: float, shares: Floats = RISE_SHARES) -> Floats:
     """One e-CUSUM step from a batch of n answers with k errors."""
-    logs: Floats = np.maximum(log_m, 0.0) + _count_logs(n, k, m0, shares)
+    logs: Floats = np.maximum(log_m, 0.0) + count_logs(n, k, m0, shares)
     return logs
 
 
-def _count_logs(n: Any, k: Any, m0: float, shares: Floats) -> Floats:
+def count_logs(n: Any, k: Any, m0: float, shares: Floats = RISE_SHARES) -> Floats:
+    """(..., K): log of what each bet makes of a batch of n answers with k errors."""
     n, k = np.asarray(n, dtype=np.float64)[..., None], np.asarray(k, dtype=np.float64)[..., None]
     logs: Floats = k * np.log1p(shares / m0 * (1 - m0)) + (n - k) * np.log1p(-shares)
     return logs

@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Detector", "HalfSpaces", "Mahalanobis", "Nearest", "forest_scores", "path_length"]
+__all__ = ["Detector", "HalfSpaces", "Mahalanobis", "Nearest", "forest_scores", "path_length", "smallest"]
 
 State: TypeAlias = Mapping[str, Any]
+_CELL = 16  # values of a row that `smallest` looks at together
 
 
 class Detector(Protocol):
@@ -37,18 +38,18 @@ class Nearest:
     kept: int = 2000
 
     def fit(self, x: np.ndarray) -> State:
-        """{rows: (m, d), squares: (m,)}, a sample drawn with seed 0 where there are more than `kept`."""
+        """{rows: (m, d), squares: (m,), turned: -2 rows as (d, m)}, a sample drawn with seed 0 of more than `kept`."""
         chosen = np.random.default_rng(0).permutation(len(x))[: self.kept]
         rows = np.ascontiguousarray(x[np.sort(chosen)], dtype=np.float32)
-        return {"rows": rows, "squares": (rows * rows).sum(axis=1)}
+        return {"rows": rows, "squares": (rows * rows).sum(axis=1), "turned": np.ascontiguousarray(-2 * rows.T)}
 
     def score(self, state: State, x: np.ndarray) -> np.ndarray:
-        rows = state["rows"]
-        k = min(self.neighbours, len(rows))
+        k = min(self.neighbours, len(state["rows"]))
         scores = np.empty(x.shape[:2])
         for block, out in zip(x, scores, strict=True):  # (size, d): the table of distances stays small
-            squares = (block * block).sum(axis=1)[:, None] + state["squares"] - 2 * (block @ rows.T)
-            nearest = np.sort(np.partition(squares, k - 1, axis=1)[:, :k], axis=1)
+            table = (block * block).sum(axis=1)[:, None] + state["squares"]
+            table += block @ state["turned"]
+            nearest = np.sort(smallest(table, k), axis=1)
             out[:] = np.sqrt(np.maximum(nearest, 0.0)).mean(axis=1)
         return scores
 
@@ -102,6 +103,23 @@ class HalfSpaces:
 
     def score(self, state: State, x: np.ndarray) -> np.ndarray:
         return forest_scores(state, x)
+
+
+def smallest(table: np.ndarray, k: int) -> np.ndarray:
+    """The k smallest values of each row of (n, m), (n, k) in any order; several times as fast as a partition of long rows.
+
+    They lie in the k of m / 16 cells whose own smallest values are smallest, for any other cell has k values below its.
+    """
+    n, m = table.shape
+    groups = m // _CELL
+    if groups < 12 * k:
+        return np.partition(table, k - 1, axis=1)[:, :k]
+    cells = table[:, : groups * _CELL].reshape(n, _CELL, groups)
+    best = np.argpartition(cells.min(axis=1), k - 1, axis=1)[:, None, :k]
+    kept = np.take_along_axis(cells, best, axis=2).reshape(n, -1)
+    kept = np.concatenate([kept, table[:, groups * _CELL :]], axis=1)
+    found: np.ndarray = np.partition(kept, k - 1, axis=1)[:, :k]
+    return found
 
 
 def _height(sample: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from luthier.outliers import smallest
 from luthier.types import Columns, Estimate
 
 __all__ = [
@@ -166,6 +167,5 @@ def _neighbour(x: Any, near: Any, k: int) -> Any:
         part = x[start : start + 512]
         table = part @ turned
         table += squares  # a row's own square is the same for all of its neighbours
-        table.partition(k - 1, axis=1)
-        found[start : start + 512] = table[:, k - 1] + np.einsum("ij,ij->i", part, part)
+        found[start : start + 512] = smallest(table, k).max(axis=1) + np.einsum("ij,ij->i", part, part)
     return np.sqrt(np.maximum(found, 0))

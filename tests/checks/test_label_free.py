@@ -112,3 +112,14 @@ def test_shares_that_sum_to_a_hair_more_than_one_give_no_estimate_above_one() ->
         "middle": np.zeros((1, len(known["axes"]))),
     }  # fmt: skip
     assert check.read(ready).estimate.value == 1.0
+
+
+def test_the_bootstrap_of_the_calibration_has_the_spread_of_rows_drawn_again() -> None:
+    rng = np.random.default_rng(8)
+    n = 4000
+    sure = rng.random(n)
+    for loss in ((rng.random(n) < 0.3).astype(float), rng.beta(0.6, 1.4, n)):
+        known = LabelFree().start({"loss": loss, "confidence": sure, "embedding": np.zeros((n, 1))})["reference"]
+        shares = np.bincount(np.searchsorted(known["edges"], sure, side="right"), minlength=len(known["curve"])) / n
+        assert (known["curves"] @ shares).std() == pytest.approx(loss.std() / np.sqrt(n), rel=0.2)
+        assert known["curve"] @ shares == pytest.approx(1 - loss.mean(), abs=1e-3)

@@ -13,7 +13,7 @@ from luthier.checks.laws import check_check
 from luthier.checks.outlier import Outlier
 from luthier.detectors import Autoencoder, IsolationForest, PyOD, River
 from luthier.errors import StateError
-from luthier.outliers import HalfSpaces
+from luthier.outliers import HalfSpaces, smallest
 
 
 class Radius:
@@ -188,3 +188,10 @@ def test_rows_of_another_width_are_counted_and_left_out() -> None:
     _, finding = check.step(memory, {"embedding": np.zeros((40, 9))})
     assert (finding.n, finding.alarm) == (0, False)
     assert "40 rows left out: not 6 finite numbers in embedding" in finding.why
+
+
+@pytest.mark.parametrize(("m", "k"), [(5, 5), (1000, 5), (2007, 10), (4099, 1)])
+def test_the_smallest_of_each_row_are_found_among_ties_and_negatives(m: int, k: int) -> None:
+    rng = np.random.default_rng(m)
+    for table in (rng.normal(size=(40, m)), rng.integers(-3, 3, (40, m)).astype(np.float32), np.zeros((2, m))):
+        np.testing.assert_array_equal(np.sort(smallest(table, k), axis=1), np.sort(table, axis=1)[:, :k])

@@ -10,8 +10,9 @@ import numpy as np
 
 from luthier.checks.base import Memory, silent
 from luthier.errors import UsageError
-from luthier.evidence import level_ever, level_now, rise, unit_interval, watch_rise
+from luthier.evidence import level_ever, level_now, rise, unit_interval
 from luthier.names import register
+from luthier.running import Online, watched
 from luthier.thresholds import held_out_floor
 from luthier.types import Columns, Finding, Promise
 
@@ -71,17 +72,23 @@ class Below:
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         """Go on with the window's `loss` (NaN ignored), or `predicted` and `target` (-1: none), (n,).
 
-        Raises StateError when a loss lies outside [0, 1].
+        Accuracy may come as `loss_sum` and `loss_n` (m,) of batches of rows. Raises StateError when a loss lies
+        outside [0, 1].
         """
-        known, bad = memory["reference"], self._bad(window)
+        known = memory["reference"]
+        rows = window if self.metric == "accuracy" else {"loss": self._bad(window)}
         if known["why"]:
+            self._bad(window)
             return memory, silent(self.name, self.promise, known["why"])
-        stream, path = watch_rise(memory["stream"], bad, known["rate"])
-        alarm_n = memory["alarm_n"]
-        if not alarm_n and path.size and path.max() >= self.arl:
-            alarm_n = memory["stream"]["detector"]["n"] + int((path >= self.arl).argmax()) + 1
-        after = {**memory, "stream": stream, "alarm_n": alarm_n}
+        after = watched(memory, rows, "loss", known["rate"], self.arl)
         return after, self._finding(known, after)
+
+    def online(self, memory: Memory) -> Online | None:
+        """Accuracy a row a call; see `luthier.running.Online`. None for other metrics, and where nothing is watched."""
+        known = memory["reference"]
+        if known["why"] or self.metric != "accuracy":
+            return None
+        return Online(memory, "loss", known["rate"], self.arl)
 
     def _bad(self, columns: Columns) -> Any:
         """1 for a bad row (its loss, for accuracy) and 0 for a good one, of the rows that count."""

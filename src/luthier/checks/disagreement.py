@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from luthier.checks.base import Memory, silent
-from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval, watch_rise
+from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval
 from luthier.names import register
+from luthier.running import Online, watched
 from luthier.thresholds import limit
 from luthier.types import Columns, Finding, Promise
 
@@ -57,19 +58,21 @@ class Disagreement:
         return {"reference": known, "stream": rise(), "alarm_n": 0}
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
-        """Go on with the window's `agrees` (n,), NaN ignored.
+        """Go on with the window's `agrees` (n,), NaN ignored, or `agrees_sum` and `agrees_n` (m,) of batches of rows.
 
         Raises StateError when one lies outside [0, 1].
         """
-        known, parts = memory["reference"], 1 - unit_interval(window.get("agrees", ()), "agrees")
+        known = memory["reference"]
         if known["why"]:
+            unit_interval(window.get("agrees", ()), "agrees")
             return memory, silent(self.name, self.promise, known["why"])
-        stream, path = watch_rise(memory["stream"], parts, known["limit"])
-        alarm_n = memory["alarm_n"]
-        if not alarm_n and path.size and path.max() >= self.arl:
-            alarm_n = memory["stream"]["detector"]["n"] + int((path >= self.arl).argmax()) + 1
-        after = {**memory, "stream": stream, "alarm_n": alarm_n}
+        after = watched(memory, window, "agrees", known["limit"], self.arl, good=1)
         return after, self._finding(known, after)
+
+    def online(self, memory: Memory) -> Online | None:
+        """The same a row a call; see `luthier.running.Online`. None where nothing is watched."""
+        known = memory["reference"]
+        return None if known["why"] else Online(memory, "agrees", known["limit"], self.arl, good=1)
 
     def _finding(self, known: dict[str, Any], memory: Memory) -> Finding:
         stream = memory["stream"]

@@ -185,14 +185,25 @@ def _null(view: Any, block: int, quantile: float, tolerance: float, rng: Any) ->
     """
     n = len(view)
     centred = (view - view.mean(axis=0)) * math.sqrt(n / (n - 1))
-    even = np.full(n, 1 / n)
-    errors = rng.multinomial(n, even, size=REPLICATES).astype(np.float32) @ centred / n
+    errors = _errors(centred, rng)
     lengths = _norms(errors)
     wanted = math.hypot(float(np.quantile(lengths, quantile)), tolerance)
     errors *= (wanted / np.maximum(lengths, 1e-12))[:, None]
-    means = rng.multinomial(block, even, size=REPLICATES).astype(np.float32) @ centred / block
-    null = np.sort(_norms(means + errors).astype(np.float64) ** 2)
+    for error in errors:  # a block drawn again
+        error += centred[rng.integers(n, size=block)].mean(axis=0)
+    null = np.sort(_norms(errors).astype(np.float64) ** 2)
     return null
+
+
+def _errors(centred: Any, rng: Any) -> Any:
+    """(REPLICATES, d) errors of the mean of n rows: normal, with the covariance that rows (n, d) drawn again would have."""
+    n, d = centred.shape
+    root = centred / n
+    if n > d:
+        covariance = (centred.T @ centred).astype(np.float64) / n**2
+        covariance[np.diag_indices(d)] += 1e-6 * np.trace(covariance) / d + 1e-300
+        root = np.linalg.cholesky(covariance).T.astype(np.float32)
+    return rng.standard_normal((REPLICATES, len(root)), dtype=np.float32) @ root
 
 
 def _project(known: Memory, x: Any) -> Any:

@@ -20,6 +20,7 @@ __all__ = ["LabelFree", "Reading"]
 FEWEST = 50
 KEPT = 1000  # reference rows among which neighbours are looked for
 RESAMPLES = 200
+GRID = 256  # steps of a loss that the bootstrap tells apart
 
 
 @register("check", "label_free.v1")
@@ -161,13 +162,17 @@ def _answers(window: Columns, width: int) -> tuple[Any, Any]:
 
 
 def _calibration(loss: Any, sure: Any) -> dict[str, Any]:
-    """`edges` (G - 1,) cut confidence into cells, `curve` (G,) is P(right) in each, `curves` its bootstrap."""
+    """`edges` (G - 1,) cut confidence into cells, `curve` (G,) is P(right) in each, `curves` its bootstrap.
+
+    Rows of the same cell and loss are drawn together: the same law as one by one, whatever the number of rows.
+    """
     rng = np.random.default_rng(0)
     edges = np.unique(np.quantile(sure, np.linspace(0, 1, 66)[1:-1]))
-    cell = np.searchsorted(edges, sure, side="right")
+    cell, cells = np.searchsorted(edges, sure, side="right"), len(edges) + 1
+    curve = isotonic(np.bincount(cell, 1 - loss, cells), np.bincount(cell, minlength=cells).astype(np.float64))
+    kinds, times = np.unique(cell * (GRID + 1) + np.rint(loss * GRID).astype(np.int64), return_counts=True)
+    cell, right = kinds // (GRID + 1), 1 - kinds % (GRID + 1) / GRID
     curves = []
-    for draw in range(RESAMPLES + 1):
-        weight = np.ones(len(sure)) if draw == 0 else rng.multinomial(len(sure), np.full(len(sure), 1 / len(sure)))
-        count = np.bincount(cell, weight, len(edges) + 1)
-        curves.append(isotonic(np.bincount(cell, weight * (1 - loss), len(edges) + 1), count))
-    return {"edges": edges, "curve": curves[0], "curves": np.array(curves[1:])}
+    for weight in rng.multinomial(len(sure), times / len(sure), size=RESAMPLES):
+        curves.append(isotonic(np.bincount(cell, weight * right, cells), np.bincount(cell, weight, cells)))
+    return {"edges": edges, "curve": curve, "curves": np.array(curves)}

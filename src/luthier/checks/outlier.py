@@ -19,6 +19,8 @@ __all__ = ["Outlier"]
 
 FEWEST = 100  # reference rows, half to fit and half to calibrate
 MOST = 20_000  # reference rows used, the first of a permutation
+AT_ONCE = 500  # rows that the reference is scored at a time
+CENTRED = 4000  # of its rows that say of which order scores are
 TILTS = (0.5, 1.0, 2.0)
 STAKES = ((0.05, 0.005), (0.2, 0.05))  # share staked, p-value: few and very strange rows
 STRANGE = 0.05  # share of the reference beyond the edge
@@ -91,8 +93,8 @@ class Outlier:
         known.update(_scaling(x[:half]))
         fitted, rest = _scaled(known, x[:half]), _scaled(known, x[half:])
         known.update(state=dict(self._detector.fit(fitted)), centre=0.0, spread=1.0)
-        known.update(_middle(self._score(known, fitted)))
-        scores = self._score(known, rest)
+        known.update(_middle(self._score(known, fitted[:CENTRED], AT_ONCE)))
+        scores = self._score(known, rest, AT_ONCE)
         calibration: np.ndarray = scores[~np.isnan(scores)]
         return calibration
 
@@ -108,7 +110,7 @@ class Outlier:
         whole = len(x) // self.block * self.block
         after["buffer"], after["keys"] = x[whole:].copy(), keys[whole:].copy()
         if whole:
-            scores = self._score(known, _scaled(known, x[:whole]))
+            scores = self._score(known, _scaled(known, x[:whole]), self.block)
             scored = ~np.isnan(scores)
             after["left_out"] += int((~scored).sum())
             after = self._advance(after, scores[scored], keys[:whole][scored])
@@ -127,11 +129,11 @@ class Outlier:
         keys = hash64(ids) if len(ids) else np.arange(first, first + len(x), dtype=np.uint64)
         return x, keys
 
-    def _score(self, known: Memory, x: np.ndarray) -> np.ndarray:
+    def _score(self, known: Memory, x: np.ndarray, block: int) -> np.ndarray:
         """(n,) of order 1, from whole blocks; what does not fill the last one is filled up with its last row."""
-        size = -(-len(x) // self.block) * self.block
-        filled = np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)])
-        raw = self._detector.score(known["state"], filled.reshape(-1, self.block, x.shape[1])).reshape(-1)[: len(x)]
+        size = -(-len(x) // block) * block
+        filled = np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if size > len(x) else x
+        raw = self._detector.score(known["state"], filled.reshape(-1, block, x.shape[1])).reshape(-1)[: len(x)]
         scores: np.ndarray = (np.asarray(raw, dtype=np.float64) - known["centre"]) / known["spread"]
         return scores
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from luthier.checks.base import Memory, silent
-from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval, watch_rise
+from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval
 from luthier.names import register
+from luthier.running import Online, watched
 from luthier.thresholds import limit
 from luthier.types import Columns, Finding, Promise
 
@@ -47,11 +48,15 @@ class Risk:
         return _start(self, reference)
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
-        """Go on with the window's `loss` (n,), NaN ignored.
+        """Go on with the window's `loss` (n,), NaN ignored, or with `loss_sum` and `loss_n` (m,) of batches of rows.
 
         Raises StateError when a loss lies outside [0, 1].
         """
         return _step(self, memory, window, threshold=self.arl, lifetime=False)
+
+    def online(self, memory: Memory) -> Online | None:
+        """The same a row a call, from this memory on; see `luthier.running.Online`. None where nothing is watched."""
+        return _online(memory, self.arl, lifetime=False)
 
 
 @register("check", "risk_lifetime.v1")
@@ -81,6 +86,10 @@ class RiskLifetime:
         """Go on with the window's `loss` (n,); see `Risk.step`."""
         return _step(self, memory, window, threshold=1 / self.alpha, lifetime=True)
 
+    def online(self, memory: Memory) -> Online | None:
+        """The same a row a call; see `Risk.online`."""
+        return _online(memory, 1 / self.alpha, lifetime=True)
+
 
 def _start(check: Risk | RiskLifetime, reference: Columns) -> Memory:
     losses = unit_interval(reference.get("loss", ()), "reference loss")
@@ -101,15 +110,16 @@ def _step(
     check: Risk | RiskLifetime, memory: Memory, window: Columns, *, threshold: float, lifetime: bool
 ) -> tuple[Memory, Finding]:
     known = memory["reference"]
-    losses = unit_interval(window.get("loss", ()), "loss")
     if known["why"]:
+        unit_interval(window.get("loss", ()), "loss")
         return memory, silent(check.name, check.promise, known["why"])
-    stream, path = watch_rise(memory["stream"], losses, known["limit"], lifetime)
-    alarm_n = memory["alarm_n"]
-    if not alarm_n and path.size and path.max() >= threshold:
-        alarm_n = memory["stream"]["detector"]["n"] + int((path >= threshold).argmax()) + 1
-    after = {**memory, "stream": stream, "alarm_n": alarm_n}
-    return after, _finding(check, known, stream, alarm_n)
+    after = watched(memory, window, "loss", known["limit"], threshold, lifetime=lifetime)
+    return after, _finding(check, known, after["stream"], after["alarm_n"])
+
+
+def _online(memory: Memory, threshold: float, *, lifetime: bool) -> Online | None:
+    known = memory["reference"]
+    return None if known["why"] else Online(memory, "loss", known["limit"], threshold, lifetime=lifetime)
 
 
 def _finding(check: Risk | RiskLifetime, known: dict[str, Any], stream: dict[str, Any], alarm_n: int) -> Finding:

@@ -23,6 +23,7 @@ from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.frames import columns_of, is_table, observe, statistic_of
 from luthier.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.parquet import Parquet
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
 from luthier.types import Finding, Promise
@@ -107,14 +108,18 @@ class Drift:
         ]
 
 
-def summarise(table: Table, categories: Iterable[str] = ()) -> Summary:
+def summarise(table: Table, categories: Iterable[str] = (), *, keep: str | Path | None = None) -> Summary:
     """Sum up a table, or an iterable of parts at constant memory. `categories`: columns of numbers that are names.
 
-    Raises StateError when it is no table, and when its parts do not fit together.
+    `keep`: a folder in which the summary of every file of a `luthier.parquet.Parquet` is kept, so that one that was
+    stopped goes on where it was, and new files cost no more than themselves. Raises StateError when it is no table, and
+    when its parts do not fit together.
     """
     if isinstance(table, Summary):
         return table
     named = tuple(categories)
+    if keep is not None:
+        return _kept(table, named, Path(keep))
     total = Summary()
     for part in [table] if is_table(table) else _parts(table):
         total = total.merge(_summary(part, named))
@@ -203,6 +208,25 @@ def _parts(stream: Any) -> Iterable[Any]:
             f"Polars frame, or an iterable of them"
         )
     return stream
+
+
+def _kept(table: Any, categories: tuple[str, ...], folder: Path) -> Summary:
+    if not isinstance(table, Parquet):
+        raise StateError(
+            f"summaries of a {type(table).__name__} cannot be kept by file; give a luthier.parquet.Parquet"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    total = Summary()
+    for part in table.parts():
+        place = folder / f"{part.digest(*sorted(categories))}.summary"
+        if place.exists():
+            summary = Summary.load(place)
+            part.skip()
+        else:
+            summary = summarise(part, categories)
+            summary.save(place)
+        total = total.merge(summary)
+    return total
 
 
 def _summary(table: Any, categories: tuple[str, ...]) -> Summary:

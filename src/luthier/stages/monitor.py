@@ -158,6 +158,12 @@ class Monitor:
         check = next((one for one in self._checks if one.name == name), None)
         return math.nan if check is None else float(self._start(check, "").get("reference", {}).get("limit", math.nan))
 
+    def online(self, when: str) -> list[Any]:
+        """Row-by-row detectors, from where they stand, of the checks of the whole traffic that have one; for `Stream`."""
+        checks = [check for check in self._checks if check.when == when and hasattr(check, "online")]
+        found = [check.online(self._memory.get((check.name, "")) or self._start(check, "")) for check in checks]
+        return [one for one in found if one is not None]
+
     def findings(self, when: str | None = None) -> list[Finding]:
         """The newest finding of every check and slice."""
         reads = {check.name: check.when for check in self._checks}
