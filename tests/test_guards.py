@@ -53,6 +53,9 @@ WITHIN |= {
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
+WITHIN |= {(below, "vectors") for below in ("discriminant", "distances", "homogeneity", "statistics")} | {
+    ("vectors", "frames")
+}
 WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""

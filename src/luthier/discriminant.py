@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Basis", "design", "direction", "fitted", "scores", "whitened"]
+__all__ = ["CUT", "ROOT", "Basis", "design", "direction", "fitted", "scores", "whitened"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Basis: TypeAlias = Mapping[str, Any]
@@ -109,8 +109,8 @@ def direction(basis: Basis, mean: Floats, n: int, level: float) -> Floats | None
 
 def _excess(squares: Floats, level: float) -> float:
     """How far the sum of squares of standard normals (k,) lies beyond its limit, in sd (Wilson & Hilferty 1931)."""
-    scale = math.sqrt(2 / (9 * len(squares)))
-    return (float(squares.mean()) ** (1 / 3) - 1) / scale + scale - NormalDist().inv_cdf(1 - level)
+    scale, mean = math.sqrt(2 / (9 * len(squares))), float(squares.mean())
+    return (math.cbrt(mean) - 1) / scale + scale - NormalDist().inv_cdf(1 - level)
 
 
 def scores(z: Any, weights: Floats) -> Floats:

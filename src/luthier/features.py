@@ -146,7 +146,7 @@ def _is_number(values: np.ndarray) -> bool:
 
 def _as_float32(values: np.ndarray) -> Floats:
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values, dtype=np.float32)
+        return np.ascontiguousarray(values, np.float32)
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
@@ -158,10 +158,9 @@ def _floats(values: np.ndarray) -> np.ndarray:
 def _missing(values: np.ndarray) -> np.ndarray:
     """Which rows hold None or a number that is not finite, (n,); a vector is missing when one component is."""
     if values.ndim == 2:
-        gone: np.ndarray = ~np.isfinite(_as_float32(values)).all(axis=1)
-        return gone
+        return np.asarray(~np.isfinite(_as_float32(values)).all(axis=1))
     if values.dtype.kind == "f":
-        return ~np.isfinite(values)
+        return np.asarray(~np.isfinite(values))
     if values.dtype.kind == "O":
         return np.array([value is None or value != value for value in values.tolist()], bool)
     return np.zeros(len(values), bool)

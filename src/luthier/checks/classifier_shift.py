@@ -220,7 +220,7 @@ def _told(known: Memory, weights: Any, mean: Any) -> str:
     each = worth[:p] + worth[p:]
     columns = np.bincount(plan["owner"], each, len(plan["columns"]))
     raw = gap[:p] @ basis["inverse"]
-    told = []
+    told: list[str] = []
     for i in np.argsort(-columns, kind="stable")[:3]:
         if columns[i] >= 0.05 or not told:
             j = int(np.where(plan["owner"] == i, each, -1).argmax())
