@@ -21,6 +21,7 @@ Basis: TypeAlias = Mapping[str, Any]
 
 LEAST = 1e-4  # of a sphere in the covariance, so that rounding is never blown up
 PRIOR = 20  # rows that the usual variance of a feature is worth
+PLENTY = 20  # rows a feature, from which a row is whitened like one that the whitening has not seen
 CUT = 6.0  # standard deviations
 ROOT = math.sqrt(2.0)
 COMPONENTS = (8, 32, 128)  # of the principal components, and all of them
@@ -48,7 +49,7 @@ def fitted(whitening: Any, centring: Any) -> dict[str, Any]:
     features, m = design(whitened(basis, centring)), len(centring)
     centre, rows = features.mean(axis=0), np.repeat([n + m, m], p)
     centre[:p] *= m / (n + m)  # the rows that whiten have mean 0
-    if n >= 5 * p:  # else those rows look less varied than others do
+    if n >= PLENTY * p:  # else those rows look less varied than others do
         features = np.concatenate([design(whitened(basis, whitening)), features])
     variance = np.concatenate([_variances(features[:, :p]), _variances(features[:, p:])])
     spread = _variances(features[:, :p] @ basis["vectors"])

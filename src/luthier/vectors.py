@@ -28,6 +28,7 @@ WIDEST = 1024  # wider vectors are projected at random
 FEWEST = 40  # rows of the reference's sample that whitens
 STEP = 256  # of a score, to one standard deviation: coarser than any rounding, so that equal rows score the same
 PARTS = (2, 4, 8, 16)
+TAILS = (32, 128)
 VIEWS = (0.375, 0.375, 0.25)  # weights: two classifiers, and the distance from the middle
 LEVEL = 0.2  # chance of a classifier from rows in which nothing has moved: from less there is nothing to learn
 _SALT = 0x5EED
@@ -155,7 +156,15 @@ def _seen(reference: Any, current: Any) -> tuple[float, float, float]:
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
     if not pairs:
         return 0.0, 0.0, 0.5
-    logs = [log_e_value(*pair) for pair in pairs] + [log_e_toward(*pairs[-1], scores=ranks(sum(pairs[-1])))]
+    logs = [log_e_value(*pair) for pair in pairs + _tails(p, q)]
+    logs.append(log_e_toward(*pairs[-1], scores=ranks(sum(pairs[-1]))))
     below = np.cumsum(p) - p / 2
     auc = float(below @ q) / (len(reference) * len(current))
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs)), jensen_shannon(*pairs[-1]), auc
+
+
+def _tails(p: Any, q: Any) -> list[tuple[Any, Any]]:
+    """Counts below and within the last 1/32 and 1/128 of both samples together: a few rows far off are seen there alone."""
+    reached = np.cumsum(p + q)
+    cuts = {int(np.searchsorted(reached, reached[-1] * (1 - 1 / part))) + 1 for part in TAILS}
+    return [(np.add.reduceat(p, [0, cut]), np.add.reduceat(q, [0, cut])) for cut in sorted(cuts) if cut < len(p)]

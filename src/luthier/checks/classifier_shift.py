@@ -151,7 +151,9 @@ class ClassifierShift:
             return
         held = np.sort(scores(known["held"], weights[:, None])[:, 0])
         ranks = np.array([min(max(round(len(held) * (1 - tail)), 1), len(held)) for tail in TAILS])  # from 1
-        bounds = _bounds(len(held), tuple(ranks.tolist()), self.delta, memory["fits"])
+        step = 1 << max(memory["fits"].bit_length() - 3, 0)
+        turn = -(-memory["fits"] // step) * step  # rounded up, which is no less strict: bounds are then found again
+        bounds = _bounds(len(held), tuple(ranks.tolist()), self.delta, turn)
         memory["weights"][:, span], memory["active"][span] = weights, True
         memory["edges"][span] = held[ranks - 1] + 1e-4 * held.std() + 1e-9  # beyond what rounding can do to a tie
         memory["rates"][span] = np.minimum(bounds + self.slack, 1 - 1e-9)
