@@ -77,7 +77,7 @@ class Digits:
         data = load_digits()
         order = np.random.default_rng(0).permutation(len(data.data))
         images, self.labels = data.data[order] / 16, data.target[order]
-        self.network = MLPClassifier((48,), max_iter=300, random_state=0).fit(images[:500], self.labels[:500])
+        self.network = MLPClassifier((48,), max_iter=600, random_state=0).fit(images[:500], self.labels[:500])
         self.images, self.labels = images[500:], self.labels[500:]
 
     def hidden(self, images: Any) -> Any:
