@@ -78,9 +78,44 @@ def test_other_kinds_are_named() -> None:
 def test_what_is_no_table_is_refused() -> None:
     with pytest.raises(StateError, match=r"of one length; lengths are \{'a': 2, 'b': 3\}"):
         list(columns_of({"a": [1, 2], "b": [1, 2, 3]}))
-    with pytest.raises(StateError, match="one-dimensional"):
-        list(columns_of({"a": np.zeros((2, 2))}))
+    with pytest.raises(StateError, match="one value or one vector a row"):
+        list(columns_of({"a": np.zeros((2, 2, 2))}))
     with pytest.raises(StateError, match="not a table"):
         list(columns_of(pd.Series([1, 2])))
     with pytest.raises(StateError, match=r"Duplicate|unique|not a table"):
         list(columns_of(pd.DataFrame([[1, 2]], columns=["a", "a"])))
+
+
+VECTORS = [[1.0, 2.0, 3.0], None, [4.0, 5.0, 6.0], [0.5, float("nan"), 1.5]]
+FLAT = np.array([[np.nan] * 3 if row is None else row for row in VECTORS], np.float32)
+VECTOR_FORMS = {
+    "numpy": lambda: {"v": FLAT},
+    "half precision": lambda: {"v": FLAT.astype(np.float16)},
+    "lists": lambda: {"v": [row or [np.nan] * 3 for row in VECTORS]},
+    "arrow lists": lambda: pa.table({"v": pa.array(VECTORS, pa.list_(pa.float32()))}),
+    "arrow large lists": lambda: pa.table({"v": pa.array(VECTORS, pa.large_list(pa.float64()))}),
+    "arrow fixed": lambda: pa.table({"v": pa.array(VECTORS, pa.list_(pa.float32(), 3))}),
+    "arrow in chunks": lambda: pa.concat_tables([VECTOR_FORMS["arrow fixed"]()[:1], VECTOR_FORMS["arrow fixed"]()[1:]]),
+    "pandas": lambda: pd.DataFrame({"v": VECTORS}),
+    "pandas of arrays": lambda: pd.DataFrame({"v": [None if row is None else np.array(row) for row in VECTORS]}),
+    "polars": lambda: pytest.importorskip("polars").DataFrame({"v": VECTORS}),
+    "polars array": lambda: pytest.importorskip("polars").from_arrow(VECTOR_FORMS["arrow fixed"]()),
+}
+
+
+@pytest.mark.parametrize("form", VECTOR_FORMS)
+def test_every_form_of_vectors_gives_the_same_state(form: str) -> None:
+    column = next(columns_of(VECTOR_FORMS[form]()))
+    assert (column.kind, column.said) == ("vector", "vectors of 3")
+    np.testing.assert_array_equal(column.values, FLAT)
+    state = observe(column)
+    assert (state["n"], state["missing"], state["width"]) == (2, 2, 3)
+
+
+def test_lists_that_are_no_vectors_are_named() -> None:
+    ragged = pa.table({"v": pa.array([[1.0], [1.0, 2.0]])})
+    assert [(c.kind, c.said) for c in columns_of(ragged)] == [("other", "lists of 1 to 2 numbers")]
+    assert next(columns_of({"v": [[1.0], [1.0, 2.0]]})).said == "lists of 1 to 2 numbers"
+    assert next(columns_of({"v": [["a", "b"], ["c", "d"]]})).kind == "other"
+    nothing = next(columns_of(pa.table({"v": pa.array([None, None], pa.list_(pa.float32()))})))
+    assert observe(nothing)["missing"] == 2

@@ -21,7 +21,8 @@ LAYERS = [
      "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
-     "support", "domain", "calibrated", "running", "parquet"},
+     "support", "domain", "calibrated", "running", "parquet", "features", "discriminant",
+     "vectors"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop"},
@@ -54,6 +55,9 @@ WITHIN |= {
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
+WITHIN |= {(below, "vectors") for below in ("discriminant", "distances", "homogeneity", "statistics")} | {
+    ("vectors", "frames")
+}
 WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors"), ("outliers", "support")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""

@@ -17,16 +17,17 @@ from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts
 from luthier.statistics.histogram import Histogram
+from luthier.vectors import Vectors
 
 __all__ = ["Column", "Kind", "columns_of", "is_table", "observe", "statistic_of"]
 
-Kind: TypeAlias = Literal["number", "category", "time", "mixed", "other"]
+Kind: TypeAlias = Literal["number", "category", "vector", "time", "mixed", "other"]
 _PIECE = 1 << 20  # rows whose categories are counted at once, so that memory is bounded with any number of them
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`values`: numpy (n,) float, integer or object, or an Arrow array. `said`: what it holds, for messages."""
+    """`values`: numpy (n,) float, integer or object, vectors (n, d) float32, or an Arrow array. `said`: what it holds."""
 
     name: str
     kind: Kind
@@ -50,15 +51,22 @@ def columns_of(table: Any, categories: Iterable[str] = ()) -> Iterator[Column]:
         yield _as_category(column) if column.name in named and column.kind in ("number", "category") else column
 
 
-def statistic_of(kind: Kind) -> Histogram | Counts | None:
-    """What sums up a column of this kind: a histogram, counts, or nothing."""
+def statistic_of(kind: Kind) -> Histogram | Counts | Vectors | None:
+    """What sums up a column of this kind: a histogram, counts, a sample of vectors, or nothing."""
     if kind == "number":
         return Histogram("x")
+    if kind == "vector":
+        return Vectors()
     return Counts("x") if kind in ("category", "mixed") else None
 
 
-def observe(column: Column) -> State:
-    """The state of `statistic_of(column.kind)` over its rows, or {n, missing} where there is none."""
+def observe(column: Column, start: int = 0) -> State:
+    """The state of `statistic_of(column.kind)` over its rows, or {n, missing} where there is none.
+
+    `start`: how many rows of the same table came before.
+    """
+    if column.kind == "vector":
+        return Vectors().observe(column.values, start)
     if column.kind == "number":
         return Histogram("x").observe({"x": column.values})
     if column.kind == "category":
@@ -69,15 +77,28 @@ def observe(column: Column) -> State:
 
 
 def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
-    arrays = {str(name): values if hasattr(values, "dtype") else np.asarray(values) for name, values in table.items()}
-    lengths = {name: len(values) if np.ndim(values) == 1 else -1 for name, values in arrays.items()}
+    arrays = {str(name): values if hasattr(values, "dtype") else _as_array(values) for name, values in table.items()}
+    lengths = {name: len(values) if np.ndim(values) in (1, 2) else -1 for name, values in arrays.items()}
     if len(set(lengths.values())) > 1 or -1 in lengths.values():
-        raise StateError(f"a table's columns must be one-dimensional and of one length; lengths are {lengths}")
+        raise StateError(
+            f"a table's columns must be one value or one vector a row, and of one length; lengths are {lengths}"
+        )
     for name, values in arrays.items():
         yield _array(name, np.asarray(values))
 
 
+def _as_array(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of different lengths
+        array = np.empty(len(values), object)
+        array[:] = list(values)
+        return array
+
+
 def _array(name: str, values: np.ndarray) -> Column:
+    if values.ndim == 2:
+        return _vectors(name, values)
     kinds: dict[str, Kind] = {"f": "number", "i": "number", "u": "number", "M": "time", "m": "time"}
     if values.dtype.kind in kinds:
         return Column(name, kinds[values.dtype.kind], values, str(values.dtype))
@@ -86,6 +107,31 @@ def _array(name: str, values: np.ndarray) -> Column:
     if values.dtype.kind != "O":
         return Column(name, "other", values, str(values.dtype))
     return _objects(name, values)
+
+
+def _vectors(name: str, values: np.ndarray) -> Column:
+    if values.dtype.kind not in "biuf":
+        return Column(name, "other", values, f"{values.shape[1]} {values.dtype} a row")
+    with np.errstate(over="ignore"):
+        rows = values.astype(np.float32, copy=False)
+    return Column(name, "vector", rows, f"vectors of {values.shape[1]}")
+
+
+def _lists(name: str, array: Any) -> Column:
+    """Arrow lists of numbers: vectors where all are of one length; a list that is null is a row of NaN."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(array)
+    known = lengths.drop_null()
+    found = pc.min_max(known).as_py() if len(known) else {"min": 0, "max": 0}
+    if found["min"] != found["max"]:
+        return Column(name, "other", array, f"lists of {found['min']} to {found['max']} numbers")
+    flat = pc.list_flatten(array).to_numpy(zero_copy_only=False)
+    values = np.full((len(array), found["max"]), np.nan, np.float32)
+    if found["max"]:
+        with np.errstate(over="ignore"):
+            values[lengths.is_valid().to_numpy(zero_copy_only=False)] = flat.reshape(-1, found["max"])
+    return Column(name, "vector", values, f"vectors of {found['max']}")
 
 
 def _objects(name: str, values: np.ndarray) -> Column:
@@ -112,6 +158,8 @@ def _arrow_column(name: str, array: Any) -> Column:
         return Column(name, "time", array, str(kind))
     if pa.types.is_dictionary(kind):
         return Column(name, "category", array.cast(kind.value_type), str(kind.value_type))
+    if _is_vector(kind):
+        return _lists(name, array)
     texts = (
         pa.types.is_string,
         pa.types.is_large_string,
@@ -122,6 +170,15 @@ def _arrow_column(name: str, array: Any) -> Column:
     if any(is_text(kind) for is_text in texts):
         return Column(name, "category", array, {"bool": "bool", "null": "null"}.get(str(kind), "text"))
     return Column(name, "other", array, str(kind))
+
+
+def _is_vector(kind: Any) -> bool:
+    """Lists of floating numbers; whole numbers in lists of any length are more often tokens than vectors."""
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(kind):
+        return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+    return bool((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type))
 
 
 def _frame(table: Any) -> Iterator[Column]:

@@ -14,10 +14,13 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Detector", "HalfSpaces", "Mahalanobis", "Nearest", "forest_scores", "path_length", "smallest"]
+__all__ = [
+    "Detector", "HalfSpaces", "Mahalanobis", "Nearest", "Reconstruction", "forest_scores", "path_length", "smallest",
+]  # fmt: skip
 
 State: TypeAlias = Mapping[str, Any]
 _CELL = 16  # values of a row that `smallest` looks at together
+_TINY = 1e-9  # standard deviations
 
 
 class Detector(Protocol):
@@ -75,6 +78,43 @@ class Mahalanobis:
         white = (x - state["middle"]) @ state["whitening"]
         distance: np.ndarray = np.sqrt((white * white).sum(axis=2)).astype(np.float64)
         return distance
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """Distance from the subspace of the first principal components that hold `share` of the variance (Jackson & Mudholkar 1979).
+
+    The error of putting a row together again from those components: it sees rows that break the correlations of the reference,
+    whatever their size. `inward`: an error that is unusually small is as strange as a large one (the score is how far its
+    logarithm lies from the reference's median), for rows that have become alike, copied or made up.
+    """
+
+    share: float = 0.95
+    inward: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is {self.share!r}; the share of the variance that is kept lies in (0, 1)")
+
+    def fit(self, x: np.ndarray) -> State:
+        """{middle: (d,), components: (d, r) with r < d, usual: the median of the logarithm of the error}."""
+        middle = x.mean(axis=0)
+        centred = (x - middle).astype(np.float64)
+        values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
+        reached = np.cumsum(np.maximum(values[::-1], 0))
+        r = min(int(np.searchsorted(reached, self.share * reached[-1])) + 1, len(values) - 1)
+        state = {"middle": middle, "components": np.ascontiguousarray(vectors[:, ::-1][:, :r]).astype(np.float32)}
+        return {**state, "usual": float(np.median(np.log(self._errors(state, x[None])[0] + _TINY)))}
+
+    def score(self, state: State, x: np.ndarray) -> np.ndarray:
+        errors = self._errors(state, x)
+        return np.abs(np.log(errors + _TINY) - state["usual"]) if self.inward else errors
+
+    def _errors(self, state: State, x: np.ndarray) -> np.ndarray:
+        rest = x - state["middle"]
+        rest = rest - (rest @ state["components"]) @ state["components"].T
+        error: np.ndarray = np.sqrt((rest * rest).sum(axis=2)).astype(np.float64)
+        return error
 
 
 @dataclass(frozen=True, slots=True)

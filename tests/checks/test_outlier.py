@@ -13,7 +13,7 @@ from luthier.checks.laws import check_check
 from luthier.checks.outlier import Outlier
 from luthier.detectors import Autoencoder, IsolationForest, PyOD, River
 from luthier.errors import StateError
-from luthier.outliers import HalfSpaces, smallest
+from luthier.outliers import HalfSpaces, Reconstruction, smallest
 
 
 class Radius:
@@ -45,6 +45,8 @@ METHODS: dict[str, Any] = {
     "nearest": "nearest",
     "mahalanobis": "mahalanobis",
     "half_spaces": HalfSpaces(trees=30),
+    "reconstruction": Reconstruction(share=0.9),
+    "reconstruction, both ways": Reconstruction(share=0.9, inward=True),
     "isolation forest": IsolationForest(trees=30),
     "autoencoder": Autoencoder(epochs=15),
     "pyod": PyOD(Radius()),
@@ -114,6 +116,49 @@ def test_the_isolation_forest_scores_as_scikit_learn_does() -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
+def test_the_reconstruction_error_is_that_of_scikit_learns_pca() -> None:
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(8)
+    x, fresh = rows(rng, 400), rows(rng, 64, 0.2)
+    detector = Reconstruction(share=0.8)
+    state = detector.fit(x)
+    pca = PCA(n_components=0.8, svd_solver="full").fit(x)
+    theirs = np.linalg.norm(fresh - pca.inverse_transform(pca.transform(fresh)), axis=1)
+    assert state["components"].shape == (6, pca.n_components_)
+    np.testing.assert_allclose(detector.score(state, fresh.reshape(4, 16, 6)).reshape(-1), theirs, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"share is 1; the share of the variance that is kept lies in \(0, 1\)"):
+        Reconstruction(share=1)
+
+
+def test_copies_are_strange_only_where_both_ways_are_asked_for() -> None:
+    """Rows put back onto the principal subspace, as made-up or denoised data are: the error becomes smaller."""
+    rng = np.random.default_rng(9)
+    mixing = rng.standard_normal((4, 60))
+
+    def drawn(n: int, noise: float) -> np.ndarray:
+        return (rng.standard_normal((n, 4)) @ mixing + noise * rng.standard_normal((n, 60))).astype(np.float32)
+
+    good, copies = drawn(1000, 0.3), drawn(600, 0.15)
+    for detector, alarm in ((Reconstruction(), False), (Reconstruction(inward=True), True)):
+        check = Outlier(detector)
+        assert check.step(check.start({"embedding": good}), {"embedding": copies})[1].alarm is alarm
+    broken = np.where(rng.random((600, 1)) < 0.3, rng.permuted(good[:600], axis=1), good[:600])
+    check = Outlier("reconstruction")
+    assert check.step(check.start({"embedding": good}), {"embedding": broken})[1].alarm
+
+
+@pytest.mark.parametrize(("size", "width"), [(120, 384), (120, 1), (300, 2)])
+def test_a_subspace_of_few_rows_or_of_none_is_calibrated_all_the_same(size: int, width: int) -> None:
+    wrong = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        check = Outlier("reconstruction", arl=5000)
+        memory = check.start({"embedding": rng.standard_normal((size, width))})
+        wrong += check.step(memory, {"embedding": rng.standard_normal((600, width))})[1].alarm
+    assert wrong <= 1
+
+
 def test_any_scikit_learn_detector_plugs_in() -> None:
     from sklearn.neighbors import LocalOutlierFactor
 
@@ -124,7 +169,9 @@ def test_any_scikit_learn_detector_plugs_in() -> None:
     assert not check.step(memory, {"embedding": rows(rng, 800)})[1].alarm
 
 
-@pytest.mark.parametrize("method", ["nearest", "mahalanobis", "half_spaces", "isolation forest", "autoencoder"])
+@pytest.mark.parametrize(
+    "method", ["nearest", "mahalanobis", "half_spaces", "reconstruction", "isolation forest", "autoencoder"]
+)
 def test_a_restart_goes_on_and_needs_no_other_package(method: str) -> None:
     rng = np.random.default_rng(4)
     memory = Outlier(METHODS[method]).start({"embedding": rows(rng, 200)})
@@ -145,7 +192,7 @@ def test_what_is_no_detector_is_refused() -> None:
         PyOD({})
     with pytest.raises(StateError, match="needs learn_one and score_one"):
         River(Radius())
-    with pytest.raises(ValueError, match="'forest'; it must be nearest, mahalanobis, half_spaces or"):
+    with pytest.raises(ValueError, match="'forest'; it must be nearest, mahalanobis, half_spaces, reconstruction or"):
         Outlier("forest")
     with pytest.raises(ValueError, match="at least one each"):
         Outlier(columns=())

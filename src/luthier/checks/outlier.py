@@ -11,7 +11,7 @@ from luthier.checks.base import Memory, silent
 from luthier.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.evidence import LARGEST, advance, clopper_pearson_upper, detector, level_ever, level_now, rise, watch_rise
 from luthier.names import register
-from luthier.outliers import Detector, HalfSpaces, Mahalanobis, Nearest
+from luthier.outliers import Detector, HalfSpaces, Mahalanobis, Nearest, Reconstruction
 from luthier.statistics.base import hash64
 from luthier.types import Columns, Finding, Promise
 
@@ -25,7 +25,9 @@ TILTS = (0.5, 1.0, 2.0)
 STAKES = ((0.05, 0.005), (0.2, 0.05))  # share staked, p-value: few and very strange rows
 STRANGE = 0.05  # share of the reference beyond the edge
 ROOM = 0.01  # by which that share may be exceeded, over the bound for the reference's own error
-BY_NAME: dict[str, Detector] = {"nearest": Nearest(), "mahalanobis": Mahalanobis(), "half_spaces": HalfSpaces()}
+BY_NAME: dict[str, Detector] = {
+    "nearest": Nearest(), "mahalanobis": Mahalanobis(), "half_spaces": HalfSpaces(), "reconstruction": Reconstruction(),
+}  # fmt: skip
 
 
 @register("check", "outlier.v1")
@@ -33,7 +35,7 @@ BY_NAME: dict[str, Detector] = {"nearest": Nearest(), "mahalanobis": Mahalanobis
 class Outlier:
     """Two e-SR detectors of an outlier score, averaged: at most one false alarm in `arl` rows on average.
 
-    `method`: "nearest", "mahalanobis", "half_spaces", or any `luthier.outliers.Detector` (isolation forest,
+    `method`: "nearest", "mahalanobis", "half_spaces", "reconstruction", or any `luthier.outliers.Detector` (isolation forest,
     autoencoder, PyOD, River: `luthier.detectors`). `columns` of numbers (n,) or vectors (n, d) are put side by side,
     in robust standard deviations. One half of the reference fits the score, the other half calibrates it, twice: as
     the beginning of the stream of ranks, whose conformal p-values are exact for any score while rows stay

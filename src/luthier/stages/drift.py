@@ -27,6 +27,7 @@ from luthier.parquet import Parquet
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
 from luthier.types import Finding, Promise
+from luthier.vectors import basis_of, compared
 
 __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_by_hour"]
 
@@ -40,7 +41,10 @@ MISSING = 0.2  # weight of the evidence in what is missing, beside that in the v
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is kept of a table: rows, and of every column its kind, what it holds, and the state of its statistic."""
+    """What is kept of a table: rows, and of every column its kind, what it holds, and the state of its statistic.
+
+    Of a column of vectors it is two samples of 4,096 rows at most, and what `fit` derives from them.
+    """
 
     rows: int = 0
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -58,11 +62,22 @@ class Summary:
         columns = {name: _merged(name, mine, other.columns[name]) for name, mine in self.columns.items()}
         return Summary(self.rows + other.rows, columns)
 
+    def fit(self) -> Summary:
+        """The same, with the whitening of every column of vectors done beforehand, for comparing many tables with it."""
+        columns = {
+            name: {**column, "fitted": basis_of(column["state"])} if column["kind"] == "vector" else column
+            for name, column in self.columns.items()
+        }
+        return Summary(self.rows, columns)
+
     def save(self, path: str | Path) -> None:
         """Write it to a file that `load` reads; the file is whole or not there."""
         place = Path(path)
+        columns = {
+            name: {key: column[key] for key in ("kind", "said", "state")} for name, column in self.columns.items()
+        }
         partial = place.with_name(place.name + ".partial")
-        partial.write_bytes(codec.pack({"version": 1, "rows": self.rows, "columns": dict(self.columns)}))
+        partial.write_bytes(codec.pack({"version": 1, "rows": self.rows, "columns": columns}))
         os.replace(partial, place)
 
     @classmethod
@@ -74,7 +89,7 @@ class Summary:
         state = codec.unpack(Path(path).read_bytes())
         if not isinstance(state, dict) or state.get("version") != 1:
             raise StateError(f"{path} is no summary of version 1: it was written by something else or a newer Luthier")
-        return cls(state["rows"], state["columns"])
+        return cls(state["rows"], state["columns"]).fit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +133,16 @@ def summarise(table: Table, categories: Iterable[str] = (), *, keep: str | Path 
     if isinstance(table, Summary):
         return table
     named = tuple(categories)
-    if keep is not None:
-        return _kept(table, named, Path(keep))
+    return (_summed(table, named) if keep is None else _kept(table, named, Path(keep))).fit()
+
+
+def _summed(table: Table | Summary, categories: tuple[str, ...], start: int = 0) -> Summary:
+    """`start`: rows of the same table before these; by their places rows of vectors are sampled."""
+    if isinstance(table, Summary):
+        return table
     total = Summary()
     for part in [table] if is_table(table) else _parts(table):
-        total = total.merge(_summary(part, named))
+        total = total.merge(_summary(part, categories, start + total.rows))
     return total
 
 
@@ -150,7 +170,7 @@ def drift(
     if not 0 < alpha < 1:
         raise StateError(f"alpha is {alpha!r}; the share of false findings lies between 0 and 1")
     named = tuple(categories)
-    a, b = summarise(reference, named), summarise(current, named)
+    a, b = summarise(reference, named), _summed(current, named)
     if not a.columns:
         raise StateError("the reference has no columns; give a table of the model's good days")
     names = [*a.columns, *(name for name in b.columns if name not in a.columns)]
@@ -218,25 +238,25 @@ def _kept(table: Any, categories: tuple[str, ...], folder: Path) -> Summary:
     folder.mkdir(parents=True, exist_ok=True)
     total = Summary()
     for part in table.parts():
-        place = folder / f"{part.digest(*sorted(categories))}.summary"
+        place = folder / f"{part.digest(*sorted(categories), str(total.rows))}.summary"
         if place.exists():
             summary = Summary.load(place)
             part.skip()
         else:
-            summary = summarise(part, categories)
+            summary = _summed(part, categories, total.rows)
             summary.save(place)
         total = total.merge(summary)
     return total
 
 
-def _summary(table: Any, categories: tuple[str, ...]) -> Summary:
+def _summary(table: Any, categories: tuple[str, ...], start: int) -> Summary:
     columns: dict[str, dict[str, Any]] = {}
     rows = 0
     for column in columns_of(table, categories):
         if column.name in columns:
             raise StateError(f"the table has two columns {column.name!r}; name each column once")
         rows = len(column.values)
-        columns[column.name] = {"kind": column.kind, "said": column.said, "state": observe(column)}
+        columns[column.name] = {"kind": column.kind, "said": column.said, "state": observe(column, start)}
     absent = [name for name in categories if columns and name not in columns]
     if absent:
         raise StateError(f"there is no column {absent[0]!r} to read as categories; there are {', '.join(columns)}")
@@ -278,7 +298,7 @@ def _compared(name: str, a: Summary, b: Summary) -> tuple[Finding, dict[str, flo
             name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out"
         ), {}
     mine, theirs = _alike(a.columns[name], b.columns[name]), _alike(b.columns[name], a.columns[name])
-    if mine["kind"] != theirs["kind"]:
+    if mine["kind"] != theirs["kind"] or _of_other_width(mine, theirs):
         why = f"{name}: {mine['said']} in {a.rows:,} rows of the reference, {theirs['said']} in {b.rows:,} rows of current. "
         return _schema(
             name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both"
@@ -294,17 +314,24 @@ def _compared(name: str, a: Summary, b: Summary) -> tuple[Finding, dict[str, flo
     return _values(name, mine, mine["state"], theirs["state"])
 
 
+def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    widths = {column["state"]["width"] for column in (a, b) if column["kind"] == "vector"} - {0}
+    return len(widths) > 1
+
+
 def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[Finding, dict[str, float]]:
-    number = column["kind"] == "number"
-    found = numeric_distances(a, b) if number else category_distances(a, b)
-    logs = _number_logs(a, b) if number else _category_logs(a, b)
-    parts = [(math.log(1 / len(logs)) + float(np.logaddexp.reduce(logs))) if logs else 0.0]
+    if column["kind"] == "vector":
+        log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
+    elif column["kind"] == "number":
+        log_e, found, said = _mean(_number_logs(a, b)), numeric_distances(a, b), _said_numbers(a, b)
+    else:
+        log_e, found, said = _mean(_category_logs(a, b)), category_distances(a, b), _said_categories(a, b)
+    parts = [log_e]
     missing = [[state["n"], state["missing"]] for state in (a, b)]
     if missing[0][1] + missing[1][1]:
         parts = [math.log1p(-MISSING) + parts[0], math.log(MISSING) + log_e_value(*missing)]
     evidence = math.exp(min(float(np.logaddexp.reduce(parts)), math.log(LARGEST)))
-    told = [_said_numbers(a, b) if number else _said_categories(a, b)]
-    told += [", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if value == value)]
+    told = [said, ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if value == value)]
     shares = [gone / (n + gone) if n + gone else math.nan for n, gone in missing]
     if any(share > 0 for share in shares):
         told.append(f"missing {shares[0]:.2%} → {shares[1]:.2%} of rows")
@@ -315,6 +342,21 @@ def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[F
         n=b["n"] + b["missing"], why=f"{name}: " + "; ".join(part for part in told if part), subject=name,
     )  # fmt: skip
     return finding, found
+
+
+def _vectors(known: Mapping[str, Any], a: State, b: State) -> tuple[float, dict[str, float], str]:
+    """Log e-value, distances, and the change in words; `known` as `luthier.vectors.basis_of` gives it."""
+    if not (known and b["n"]):
+        few = f"{a['n']:,} vectors of the reference and {b['n']:,} of current: not enough to compare"
+        return 0.0, {"jensen_shannon": math.nan}, few
+    log_e, found = compared(known, b)
+    how = f"told apart with AUC {found['auc']:.2f}" if found["auc"] != 0.5 else "no classifier tells them apart"
+    return log_e, found, f"vectors of {a['width']}: {how}"
+
+
+def _mean(logs: list[float]) -> float:
+    """The log of the mean of e-values given as logs; 0 where there are none."""
+    return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
 
 
 def _number_logs(a: State, b: State) -> list[float]:
