@@ -15,7 +15,18 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.moments import unix_seconds
 
-__all__ = ["arrays", "first_wrong", "is_table", "matrix", "objects", "rows_of", "times"]
+__all__ = [
+    "arrays",
+    "first_wrong",
+    "floats",
+    "has_lists",
+    "is_table",
+    "matrix",
+    "objects",
+    "padded",
+    "rows_of",
+    "times",
+]
 
 _LAST = 253_402_300_800.0  # Unix seconds: the year 10000
 _FIRST = -62_135_596_800.0  # the year 1
@@ -81,6 +92,38 @@ def matrix(name: str, values: np.ndarray) -> np.ndarray:
     return whole
 
 
+def padded(name: str, values: np.ndarray) -> np.ndarray:
+    """Lists of numbers of any length as float64 (n, longest), NaN beyond the end of each and where one is missing."""
+    if not has_lists(values):
+        return floats(name, values if values.ndim > 1 else values[:, None])
+    sizes = np.array([0 if row is None else len(row) for row in values.tolist()])
+    whole = np.full((len(values), int(sizes.max(initial=0))), np.nan)
+    try:
+        for row in np.flatnonzero(sizes).tolist():
+            whole[row, : sizes[row]] = values[row]
+    except (TypeError, ValueError) as error:
+        raise StateError(f"column {name!r}: row {row} holds what is no number ({error}). Give numbers") from error
+    return whole
+
+
+def has_lists(values: np.ndarray) -> bool:
+    """Whether the rows of an object array are lists, by the first that is there."""
+    if values.dtype.kind != "O" or values.ndim != 1:
+        return False
+    first = next((value for value in values if value is not None), None)
+    return isinstance(first, list | tuple | np.ndarray | set | frozenset)
+
+
+def floats(name: str, values: np.ndarray) -> np.ndarray:
+    """Numbers as float64, NaN where missing. Raises StateError that counts the rows that hold none."""
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        wrong = np.array([not isinstance(one, int | float | None) for one in values.tolist()])
+        first_wrong(name, wrong, values, "hold no number", "Give numbers, None or NaN where one is missing")
+        raise
+
+
 def times(at: Any, n: int) -> np.ndarray:
     """Event times as Unix seconds (n,): one for all rows, or one a row; without a time zone they are UTC.
 
@@ -144,7 +187,9 @@ def _array(name: str, values: Any) -> np.ndarray:
     if hasattr(values, "__array__"):  # a tensor on the CPU
         return _plain(np.asarray(values))
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-        raise StateError(f"column {name!r} is a {type(values).__name__}; a column is an array or list, one row a record")
+        raise StateError(
+            f"column {name!r} is a {type(values).__name__}; a column is an array or list, one row a record"
+        )
     return _plain(objects(values))
 
 
