@@ -14,7 +14,7 @@ from luthier.scoring import Scoring
 from luthier.statistics.base import State, Statistic, When
 from luthier.types import Columns, Estimate
 
-__all__ = ["Buckets", "Metric", "fold", "merged", "metrics_of", "read", "trimmed"]
+__all__ = ["Buckets", "Metric", "between", "fold", "merged", "metrics_of", "read", "trimmed", "without"]
 
 Buckets: TypeAlias = dict[str, dict[str, dict[str, State]]]
 """Start of the bucket (ISO 8601, UTC) to slice ("": all rows) to metric to state."""
@@ -115,6 +115,28 @@ def trimmed(buckets: Buckets, keep: Callable[[str], bool]) -> Buckets:
         start: {name: states for name, states in buckets[start].items() if not name or (start in recent and keep(name))}
         for start in starts
     }
+
+
+def without(buckets: Buckets, starts: Iterable[str], metrics: set[str]) -> Buckets:
+    """The buckets with these metrics forgotten in some of them."""
+    left = {
+        start: {
+            name: {metric: state for metric, state in states.items() if metric not in metrics}
+            for name, states in buckets.get(start, {}).items()
+        }
+        for start in starts
+    }
+    return {**buckets, **left}
+
+
+def between(buckets: Buckets, name: str, since: float | None, until: float | None) -> list[Mapping[str, State]]:
+    """The states of a slice in the buckets that begin in [since, until), Unix seconds."""
+    low, high = (None if end is None else datetime.fromtimestamp(end, UTC).isoformat() for end in (since, until))
+    return [
+        states[name]
+        for start, states in sorted(buckets.items())
+        if name in states and (low is None or start >= low) and (high is None or start < high)
+    ]
 
 
 def read(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.tables import first_wrong, rows_of, times
 
-__all__ = ["ids_of", "in_order"]
+__all__ = ["ids_of", "in_order", "repeated"]
 
 _Columns: TypeAlias = dict[str, np.ndarray]
 
@@ -24,13 +24,24 @@ def ids_of(values: Any) -> list[str]:
     return [str(int(one)) if isinstance(one, float) and one == int(one) else str(one) for one in found]
 
 
+def repeated(ids: Sequence[str], known: Container[str]) -> np.ndarray:
+    """Which ids (n,) are known already, or came earlier among these."""
+    seen: set[str] = set()
+    again = np.zeros(len(ids), bool)
+    for row, name in enumerate(ids):
+        again[row] = name in seen or name in known
+        seen.add(name)
+    return again
+
+
 def in_order(shards: Sequence[Iterable[_Columns]]) -> Iterator[_Columns]:
     """The rows of all shards by event time `at`, at equal times by `id` as text; windows of whole parts' size.
 
     A shard is an iterable of parts whose times rise from part to part; rows within a part may stand in any order.
     Raises StateError that names the shard where times fall from part to part, and where two rows share time and id.
     """
-    streams = [_sorted(number, iter(parts)) for number, parts in enumerate(shards)]
+    names: set[str] = set()
+    streams = [_sorted(number, iter(parts), names) for number, parts in enumerate(shards)]
     heads = [next(stream, None) for stream in streams]
     last: tuple[float, str] | None = None
     while any(head is not None for head in heads):
@@ -50,7 +61,8 @@ def in_order(shards: Sequence[Iterable[_Columns]]) -> Iterator[_Columns]:
         yield rows
 
 
-def _sorted(number: int, parts: Iterator[_Columns]) -> Iterator[_Columns]:
+def _sorted(number: int, parts: Iterator[_Columns], names: set[str]) -> Iterator[_Columns]:
+    """The parts of one shard, each in order; `names`: the columns of the first part of all."""
     before: tuple[float, str] | None = None
     for part in parts:
         n = rows_of(part)
@@ -61,6 +73,11 @@ def _sorted(number: int, parts: Iterator[_Columns]) -> Iterator[_Columns]:
                 f"shard {number} has no column {'at' if 'at' not in part else 'id'!r}: rows of shards are put in order of "
                 f"event time and id. Name yours with columns={{'id': …, 'at': …}}"
             )
+        if odd := sorted(part.keys() ^ (names or part.keys())):
+            raise StateError(
+                f"shard {number} and those before differ in the columns {odd}; give every shard the same columns"
+            )
+        names.update(part)
         keyed = {**part, "at": times(part["at"], n), "id": np.array(ids_of(part["id"]), dtype=str)}
         rows = _by_key(keyed)
         if before is not None and _key(rows, 0) <= before:
@@ -89,12 +106,8 @@ def _upto(rows: Mapping[str, np.ndarray], end: tuple[float, str]) -> int:
 
 
 def _joined(parts: Sequence[_Columns]) -> _Columns:
-    names = parts[0].keys()
-    odd = sorted(set().union(*(part.keys() ^ names for part in parts)))
-    if odd:
-        raise StateError(f"the shards differ in the columns {odd}; give every shard the same columns")
     joined: _Columns = {}
-    for name in names:
+    for name in parts[0]:
         pieces = [part[name] for part in parts]
         if any(piece.dtype.kind == "O" for piece in pieces):
             pieces = [piece.astype(object) for piece in pieces]

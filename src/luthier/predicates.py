@@ -6,7 +6,7 @@ come first, all others by the hash of their name. So parts that saw a shard each
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from luthier.statistics.base import hash64
 
-__all__ = ["MOST", "Watched", "kept", "named", "pinned", "rows_in"]
+__all__ = ["MOST", "Slices"]
 
 MOST = 100  # slices of one tag or pair that are watched on their own
 _TEXT = 64  # characters of a value
@@ -22,15 +22,53 @@ Columns: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """The slices of one option (`lang`, `lang&plan`): those `pinned` by the reference, and those seen beside them."""
+class Slices:
+    """The watched slices of every option (`lang`, `lang&plan`): `pinned` by the reference, and `others` seen since."""
 
-    pinned: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    pinned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, options: Sequence[str], reference: Columns) -> Slices:
+        """Those of the reference, which are watched whatever else comes: its most frequent, `MOST` an option."""
+        pinned = {}
+        for option in options:
+            found = _named(reference, option, _quoted(options))
+            pinned[option] = () if found is None else found.most_frequent()
+        return cls(pinned, dict.fromkeys(options, ()))
 
     @property
-    def all(self) -> frozenset[str]:
-        return frozenset((*self.pinned, *self.others))
+    def names(self) -> frozenset[str]:
+        return frozenset(name for held in (self.pinned, self.others) for part in held.values() for name in part)
+
+    def seen(self, columns: Columns) -> tuple[Slices, list[tuple[str, np.ndarray]]]:
+        """What is watched once these rows were seen too, and which rows (n,) are in each watched slice."""
+        others, rows = dict(self.others), list[tuple[str, np.ndarray]]()
+        for option in self.pinned:
+            found = _named(columns, option, _quoted(self.pinned))
+            if found is not None:
+                others[option] = self._kept(option, found.names)
+                rows += found.rows_in((*self.pinned[option], *others[option]))
+        return Slices(self.pinned, others), rows
+
+    def beside(self, others: Mapping[str, Sequence[str]]) -> Slices:
+        """What is watched where others of the same reference were seen elsewhere too."""
+        return Slices(self.pinned, {one: self._kept(one, others.get(one, ())) for one in self.pinned})
+
+    def rows(self, reference: Columns, name: str) -> np.ndarray | None:
+        """Which rows of the reference are in the slice; None for one that it does not pin."""
+        for option, names in self.pinned.items():
+            found = _named(reference, option, _quoted(self.pinned)) if name in names else None
+            if found is not None:
+                return found.rows_in([name])[0][1]
+        return None
+
+    def _kept(self, option: str, names: Sequence[str] | np.ndarray) -> tuple[str, ...]:
+        """Bottom-k by hash: a slice that stays was among the k all along, so none of its rows was passed over."""
+        fresh = np.setdiff1d(np.asarray(names, dtype=str), np.array(["", *self.pinned[option]]))
+        fresh = np.union1d(fresh, np.array(self.others[option], dtype=str))
+        order = np.lexsort((fresh, hash64(fresh)))[: MOST - len(self.pinned[option])]
+        return tuple(sorted(fresh[order].tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +76,35 @@ class _Named:
     """The slice of every row: `names` (m,), "" for none, and `place` (n,) among them."""
 
     names: np.ndarray
-    place: np.ndarray = field(repr=False)
+    place: np.ndarray
+
+    def most_frequent(self) -> tuple[str, ...]:
+        times = np.bincount(self.place, minlength=len(self.names))
+        order = np.lexsort((self.names, -times))
+        return tuple(str(self.names[i]) for i in order if self.names[i])[:MOST]
+
+    def rows_in(self, watched: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+        wanted = np.flatnonzero(np.isin(self.names, np.array(watched, dtype=str)) & (self.names != ""))
+        return sorted(((str(self.names[i]), self.place == i) for i in wanted.tolist()), key=lambda pair: pair[0])
 
 
-def named(columns: Columns, option: str, *, quoted: bool) -> _Named | None:
+def _quoted(options: Iterable[str]) -> bool:
+    return any("&" in option for option in options)
+
+
+def _named(columns: Columns, option: str, quoted: bool) -> _Named | None:
     """The slice of every row by `option`; None where a column is absent. A row without a value is in no slice."""
-    parts = [_one(columns, tag, quoted) for tag in option.split("&")]
-    if any(part is None for part in parts):
+    parts = [part for tag in option.split("&") if (part := _one(columns, tag, quoted)) is not None]
+    if len(parts) < 1 + option.count("&"):
         return None
-    first, *second = [part for part in parts if part is not None]
-    if not second:
-        return first
-    pairs, place = np.unique(first.place * len(second[0].names) + second[0].place, return_inverse=True)
-    a, b = (part.names[index] for part, index in zip(parts, np.divmod(pairs, len(second[0].names)), strict=True))  # type: ignore[union-attr]
-    both = np.char.add(np.char.add(a, "&"), b)
-    return _Named(np.where((a == "") | (b == ""), "", both), place.reshape(-1))
-
-
-def pinned(columns: Columns, option: str, *, quoted: bool) -> Watched:
-    """The reference's most frequent slices, which are watched whatever else comes."""
-    found = named(columns, option, quoted=quoted)
-    if found is None:
-        return Watched()
-    times = np.bincount(found.place, minlength=len(found.names))
-    order = np.lexsort((found.names, -times))
-    return Watched(tuple(str(found.names[i]) for i in order if found.names[i])[:MOST])
-
-
-def kept(watched: Watched, names: Sequence[str] | np.ndarray) -> Watched:
-    """What is watched once these slices were seen too."""
-    fresh = np.setdiff1d(np.asarray(names, dtype=str), np.array(["", *watched.pinned]))
-    free = MOST - len(watched.pinned)
-    if len(fresh) > 0:
-        fresh = np.union1d(fresh, np.array(watched.others, dtype=str))
-        fresh = fresh[np.lexsort((fresh, hash64(fresh)))[:free]]
-        return Watched(watched.pinned, tuple(sorted(fresh.tolist())))
-    return watched
-
-
-def rows_in(found: _Named, watched: Watched) -> list[tuple[str, np.ndarray]]:
-    """The watched slices among the rows, by name, and which rows (n,) are in each."""
-    wanted = np.flatnonzero(np.isin(found.names, np.array(sorted(watched.all), dtype=str)))
-    return sorted((str(found.names[i]), found.place == i) for i in wanted.tolist() if found.names[i])
+    if len(parts) == 1:
+        return parts[0]
+    first, second = parts
+    pairs, place = np.unique(first.place * len(second.names) + second.place, return_inverse=True)
+    left, right = np.divmod(pairs, max(len(second.names), 1))
+    a, b = first.names[left], second.names[right]
+    both = np.where((a == "") | (b == ""), "", np.char.add(np.char.add(a, "&"), b))
+    return _Named(both, place.reshape(-1))
 
 
 def _one(columns: Columns, tag: str, quoted: bool) -> _Named | None:

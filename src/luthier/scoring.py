@@ -72,7 +72,8 @@ class Scoring:
         labels = replace(self, task=task)._labels(reference)
         if task == "binary" and labels is not None and len(labels) > 2:
             raise StateError(
-                f"task is binary, but there are {len(labels)} labels: {listed(labels)}. Say task='multiclass'"
+                f"this looks like a binary task, but there are {len(labels)} labels, not two: {listed(labels)}. Say "
+                f"task='multiclass', and give probabilities one column a label"
             )
         if labels:
             said += f"; labels {listed(labels)}" + (f", positive {labels[-1]!r}" if task == "binary" else "")
@@ -226,7 +227,7 @@ def _ranks(scoring: Scoring, found: _Found) -> np.ndarray | None:
     if "gains" not in found:
         return None
     with np.errstate(invalid="ignore"):
-        wrong: np.ndarray = ((found["gains"] < 0) | np.isinf(found["gains"])).any(axis=1)
+        wrong = np.asarray(((found["gains"] < 0) | np.isinf(found["gains"])).any(axis=1))
     first_wrong("gains", wrong, found["gains"], "hold a relevance that is negative or infinite", "Relevance is ≥ 0")
     ndcg = metrics(found["gains"], found.get("scores"), found.get("ideal"), scoring.k)["ndcg"]
     return np.asarray(np.clip(1 - ndcg, 0.0, 1.0))
@@ -365,7 +366,7 @@ def _proper(p: np.ndarray) -> np.ndarray:
     if p.ndim != 2:
         raise StateError(f"probabilities have shape {p.shape}; they must be (n, k)")
     with np.errstate(invalid="ignore"):
-        wrong: np.ndarray = ((p < 0) | (p > 1)).any(axis=1)
+        wrong = np.asarray(((p < 0) | (p > 1)).any(axis=1))
     first_wrong(
         "probabilities", wrong, p, "hold a value outside [0, 1]", "Apply softmax (or a sigmoid) to logits first"
     )

@@ -26,7 +26,7 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, identifier: str) -> bool:
+    def __contains__(self, identifier: object) -> bool:
         return identifier in self._places
 
     def add(self, ids: Sequence[str], columns: Mapping[str, np.ndarray]) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from luthier.buckets import Buckets, fold, merged, metrics_of, read, trimmed
+from luthier.buckets import Buckets, between, fold, merged, metrics_of, read, trimmed, without
 from luthier.errors import StateError
 from luthier.labelplan import LabelPlan, asked, design
 from luthier.options import MonitorOptions
-from luthier.ordered import ids_of, in_order
-from luthier.predicates import Watched, kept, named, pinned, rows_in
+from luthier.ordered import ids_of, in_order, repeated
+from luthier.predicates import Slices
 from luthier.saved import about, made, packed, unpacked
 from luthier.scoring import Scoring
 from luthier.tables import arrays, first_wrong, is_table, rows_of, times
@@ -68,12 +68,12 @@ class Monitor:
         self._columns = dict(columns or {})
         raw = self._table(reference)
         self.scoring = (task if isinstance(task, Scoring) else Scoring(task or "")).learn(raw)
+        self._about = about(self.scoring, self.options.window_minutes)
         scored = self.scoring.score(raw)
         self._reference = _seen(scored)
         self._checks = [made(check, self.options) for check in (self.options.checks if checks is None else checks)]
         self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
-        self._quoted = any("&" in option for option in self.options.slices)
-        self._watched = {one: pinned(scored, one, quoted=self._quoted) for one in self.options.slices}
+        self._slices = Slices.of(self.options.slices, scored)
         self._started: dict[tuple[str, str], Any] = {}
         self._memory: dict[tuple[str, str], dict[str, Any]] = {}
         self._latest: dict[tuple[str, str], Finding] = {}
@@ -94,15 +94,14 @@ class Monitor:
         """
         table = {**self._table(ids), **self._table(columns)} if is_table(ids) else self._table(columns)
         names = self._ids(table, id) if is_table(ids) else ids_of(ids)
-        if len(names) != rows_of(table):
+        if table and len(names) != rows_of(table):
             raise StateError(f"{len(names)} ids for {rows_of(table)} answers: give one id an answer")
-        first = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
-        again = np.array([first[name] != row or name in self._waiting for row, name in enumerate(names)], bool)
+        again = repeated(names, self._waiting)
         first_wrong("id", again, names, "were answered before", "Give each answer once, under an id of its own")
-        moments = self._times(table, at)
-        findings = self.observe("answer", table, at=moments)
-        self._waiting.add(names, {**table, "at": moments})
-        return findings
+        seconds = times(table.get("at", utc_now()) if at is None else at, len(names))
+        self._fold("answer", table, seconds)
+        self._waiting.add(names, {**table, "at": seconds})
+        return self.findings("answer")
 
     def label(
         self, ids: Any, target: Any = None, *, loss: Any = None, at_random: Any = None, id: str = "id"
@@ -121,12 +120,12 @@ class Monitor:
         rows = {name: len(values) for name, values in brought.items() if name != "at_random"}
         if not rows or set(rows.values()) != {len(names)}:
             raise StateError(f"{len(names)} ids need as many targets (or losses), not {[*rows.values()] or 0}")
-        first = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
-        known = [row for row, name in enumerate(names) if name in self._waiting and first[name] == row]
+        twice = repeated(names, ())
+        known = [row for row, name in enumerate(names) if name in self._waiting and not twice[row]]
         if known:
             chosen = [names[row] for row in known]
             table = self._waiting.rows(chosen) | {name: values[known] for name, values in brought.items()}
-            self.observe("label", table, at=table.pop("at"))
+            self._fold("label", *_fair("label", table, table.pop("at")))
             self._waiting.drop(chosen)
         self.unknown_labels += len(names) - len(known)
         return self.findings("label") if known else self.findings()
@@ -140,9 +139,7 @@ class Monitor:
         reads such windows. Raises StateError for a window that cannot be read, which then changes nothing.
         """
         table = self._window(when, columns)
-        if not rows_of(table):
-            return self.findings(when)
-        self._fold(when, *self._fair(table, self._times(table, at)))
+        self._fold(when, *_fair(when, table, self._times(table, at)))
         return self.findings(when)
 
     def replay(self, when: str, shards: Sequence[Any], *, states: bool = True) -> list[Finding]:
@@ -153,9 +150,8 @@ class Monitor:
         buckets come from `merge`.
         """
         streams = [[part] if is_table(part) else part for part in shards]
-        for table in in_order([map(self._table, stream) for stream in streams]):
-            table.pop("id")
-            self._fold(when, *self._fair(self._window(when, table), table["at"]), states=states)
+        for table in in_order([(self._window(when, part) for part in stream) for stream in streams]):
+            self._fold(when, *_fair(when, table, table["at"]), states=states)
         return self.findings(when)
 
     def merge(self, parts: Iterable[Monitor | bytes]) -> None:
@@ -164,20 +160,19 @@ class Monitor:
         Bit for bit what one monitor that saw all their rows would hold. Raises StateError when more than one of them
         has run checks, whose evidence depends on the order of rows: make shards with checks=(), and let `replay` run them.
         """
-        for part in parts:
-            other = unpacked(part if isinstance(part, bytes) else part.save(), self._about)
-            if other["memory"] and self._memory:
-                raise StateError(
-                    f"both monitors have run {sorted({name for name, _ in other['memory']})}: their evidence depends on the "
-                    f"order of rows and does not add up. Make shards with checks=(), and run the checks with replay"
-                )
-            again = [name for name in other["waiting"]["ids"] if name in self._waiting]
-            if again:
-                raise StateError(
-                    f"{len(again)} answers wait in two shards ({again[0]!r} …): give each row to one of them"
-                )
-            watched = {one: kept(mine, other["watched"].get(one, ())) for one, mine in self._watched.items()}
-            self._commit(merged(self._metrics, self._buckets, other["buckets"]), watched)
+        others = [unpacked(part if isinstance(part, bytes) else part.save(), self._about) for part in parts]
+        memories = [memory for memory in (self._memory, *(other["memory"] for other in others)) if memory]
+        if len(memories) > 1:
+            raise StateError(
+                f"{len(memories)} of the monitors have run {sorted({name for name, _ in memories[-1]})}: their evidence depends on "
+                f"the order of rows and does not add up. Make shards with checks=(), and run the checks with replay"
+            )
+        ids = [name for other in others for name in other["waiting"]["ids"]]
+        again = repeated(ids, self._waiting)
+        first_wrong("id", again, ids, "wait in two of the monitors", "Give each row to one shard")
+        for other in others:
+            slices = self._slices.beside(other["watched"])
+            self._commit(merged(self._metrics, self._buckets, other["buckets"]), slices)
             self._remember(other)
             self._waiting.load(other["waiting"])
             self.unknown_labels += other["unknown_labels"]
@@ -223,15 +218,11 @@ class Monitor:
 
     def metrics(self, *, since: Any = None, until: Any = None, slice: str = "") -> dict[str, Estimate]:
         """Every number of the task with its interval, over the buckets that begin in [since, until)."""
-        low, high = ("" if end is None else _iso(float(times(end, 1)[0])) for end in (since, until))
-        chosen = [
-            states[slice] for start, states in sorted(self._buckets.items())
-            if slice in states and start >= low and (not high or start < high)
-        ]  # fmt: skip
-        return read(self._metrics, chosen, self.scoring.labels)
+        low, high = (None if end is None else float(times(end, 1)[0]) for end in (since, until))
+        return read(self._metrics, between(self._buckets, slice, low, high), self.scoring.labels)
 
     def timeline(self, *names: str, slice: str = "") -> list[dict[str, Any]]:
-        """One row a bucket of event time: `at` (start, UTC) and Estimates, oldest first; `loss` and `confidence` without names."""
+        """One row a bucket of event time, oldest first: `at` (start, UTC) and Estimates; `loss` and `confidence` if none is named."""
         wanted = names or ("loss", "confidence")
         metrics = [one for one in self._metrics if names or one.name in wanted]
         rows = []
@@ -257,18 +248,12 @@ class Monitor:
         """Replace the states of the buckets that hold `at` by these columns: all rows of those buckets, corrected."""
         table = self._window(when, columns)
         seconds = self._times(table, at)
-        mine = {metric.name for metric in self._metrics if metric.when == when}
-        buckets = dict(self._buckets)
-        for start, _ in self.spans(seconds):
-            key = start.isoformat()
-            buckets[key] = {
-                name: {metric: state for metric, state in states.items() if metric not in mine}
-                for name, states in buckets.get(key, {}).items()
-            }
-        table, seconds = self._fair(table, seconds)
+        gone = [start.isoformat() for start, _ in self.spans(seconds)]
+        buckets = without(self._buckets, gone, {metric.name for metric in self._metrics if metric.when == when})
+        table, seconds = _fair(when, table, seconds)
         scored = self._scored(when, table)
-        watched, slices = self._slices(scored)
-        self._commit(merged(self._metrics, buckets, self._states(when, scored, seconds, slices)), watched)
+        slices, rows = self._slices.seen(scored)
+        self._commit(merged(self._metrics, buckets, self._states(when, scored, seconds, rows)), slices)
 
     def save(self) -> bytes:
         """Everything learned since the start, as bytes for `restore`; the reference is not in it."""
@@ -276,7 +261,7 @@ class Monitor:
             {
                 "memory": self._memory, "latest": self._latest, "buckets": self._buckets, "about": self._about,
                 "waiting": self._waiting.plain(), "unknown_labels": self.unknown_labels,
-                "watched": {option: list(watched.others) for option, watched in self._watched.items()},
+                "watched": dict(self._slices.others),
             }
         )  # fmt: skip
 
@@ -287,17 +272,13 @@ class Monitor:
         """
         state = unpacked(saved, self._about)
         self._memory, self._latest, self._buckets = {}, {}, state["buckets"]
-        self._watched = {one: kept(w, state["watched"].get(one, ())) for one, w in self._watched.items()}
+        self._slices = Slices(self._slices.pinned, dict.fromkeys(self.options.slices, ())).beside(state["watched"])
         self._remember(state)
         self._waiting = Waiting(_WAITING)
         self._waiting.load(state["waiting"])
         self.unknown_labels = state["unknown_labels"]
 
     # -- reading ----
-
-    @property
-    def _about(self) -> dict[str, Any]:
-        return about(self.scoring, self.options.window_minutes)
 
     def _table(self, table: Any) -> dict[str, np.ndarray]:
         return arrays(table, self._columns)
@@ -315,13 +296,6 @@ class Monitor:
             raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
         return self._table(columns)
 
-    def _fair(self, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The rows that stand for the traffic."""
-        if "at_random" not in table:
-            return table, seconds
-        chosen = np.asarray(table["at_random"], bool)
-        return {name: values[chosen] for name, values in table.items() if name != "at_random"}, seconds[chosen]
-
     def _scored(self, when: str, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         scored = self.scoring.score(table)
         if when == "label" and scored and "loss" not in scored:
@@ -331,37 +305,27 @@ class Monitor:
             )
         return scored
 
-    def _slices(self, scored: Columns) -> tuple[dict[str, Watched], list[tuple[str, np.ndarray | None]]]:
-        """What is watched once these rows were seen, and which of them are in each slice."""
-        watched, slices = dict(self._watched), list[tuple[str, np.ndarray | None]]([("", None)])
-        for option, before in self._watched.items():
-            found = named(scored, option, quoted=self._quoted)
-            if found is not None:
-                watched[option] = kept(before, found.names)
-                slices += rows_in(found, watched[option])
-        return watched, slices
-
     # -- folding: everything is worked out first, and kept only when nothing was refused ----
 
     def _fold(self, when: str, table: dict[str, np.ndarray], seconds: np.ndarray, *, states: bool = True) -> None:
         if not len(seconds):
             return
         scored = self._scored(when, table)
-        watched, slices = self._slices(scored)
+        slices, rows = self._slices.seen(scored)
         columns = {"at": seconds} | _seen(scored)
         checks = [check for check in self._checks if check.when == when]
         stepped = {
             (check.name, name): self._step(check, name, _rows(columns, chosen), _rows({"at": seconds}, chosen)["at"])
-            for name, chosen in slices for check in checks
+            for name, chosen in [("", None), *rows] for check in checks
         }  # fmt: skip
-        fresh = self._states(when, scored, seconds, slices) if states else {}
+        fresh = self._states(when, scored, seconds, rows) if states else {}
         self._memory |= {key: memory for key, (memory, _) in stepped.items()}
         self._latest |= {key: finding for key, (_, finding) in stepped.items()}
-        self._commit(merged(self._metrics, self._buckets, fresh), watched)
+        self._commit(merged(self._metrics, self._buckets, fresh), slices)
 
-    def _states(self, when: str, scored: Columns, seconds: np.ndarray, slices: Any) -> Buckets:
+    def _states(self, when: str, scored: Columns, seconds: np.ndarray, rows: Any) -> Buckets:
         metrics = [metric for metric in self._metrics if metric.when == when]
-        return fold(metrics, scored, seconds, self.options.window_minutes * 60, slices)
+        return fold(metrics, scored, seconds, self.options.window_minutes * 60, [("", None), *rows])
 
     def _step(self, check: Any, name: str, window: Columns, seconds: np.ndarray) -> tuple[dict[str, Any], Finding]:
         key = (check.name, name)
@@ -377,10 +341,9 @@ class Monitor:
         at = max(at, before.at) if before and before.at else at  # a clock that runs backwards changes nothing
         return memory, replace(finding, subject=self.subject, slice=name, at=at)
 
-    def _commit(self, buckets: Buckets, watched: dict[str, Watched]) -> None:
+    def _commit(self, buckets: Buckets, slices: Slices) -> None:
         """Take over new states; slices that are watched no longer go."""
-        self._watched = watched
-        names = frozenset().union({""}, *(one.all for one in watched.values()))
+        self._slices, names = slices, slices.names | {""}
         self._buckets = trimmed(buckets, names.__contains__)
         for held in (self._memory, self._latest, self._started):
             for key in [key for key in held if key[1] not in names]:
@@ -405,13 +368,10 @@ class Monitor:
 
     def _reference_of(self, name: str) -> Columns:
         """The reference rows of a slice, or all of them where the reference knows fewer than 50."""
-        for option, watched in self._watched.items():
-            if name in watched.pinned:
-                found = named(self._reference, option, quoted=self._quoted)
-                chosen = dict(rows_in(found, watched)).get(name) if found is not None else None
-                if chosen is not None and chosen.sum() >= _FEWEST:
-                    return _rows(self._reference, chosen)
-        return self._reference
+        chosen = self._slices.rows(self._reference, name)
+        if chosen is None or chosen.sum() < _FEWEST:
+            return self._reference
+        return _rows(self._reference, chosen)
 
 
 def as_columns(**columns: Any) -> dict[str, np.ndarray]:
@@ -426,6 +386,14 @@ def as_columns(**columns: Any) -> dict[str, np.ndarray]:
     return _seen(Scoring().learn(table).score(table))
 
 
+def _fair(when: str, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The rows that stand for the traffic, and their event times."""
+    if when == "answer" or "at_random" not in table:
+        return table, seconds
+    chosen = np.asarray(table["at_random"], bool)
+    return {name: values[chosen] for name, values in table.items() if name != "at_random"}, seconds[chosen]
+
+
 def _seen(scored: Columns) -> dict[str, np.ndarray]:
     """What checks read: not what only metrics do, and predictions only where there is one a row."""
     return {
@@ -436,7 +404,3 @@ def _seen(scored: Columns) -> dict[str, np.ndarray]:
 
 def _rows(columns: Columns, chosen: np.ndarray | None) -> dict[str, np.ndarray]:
     return dict(columns) if chosen is None else {name: values[chosen] for name, values in columns.items()}
-
-
-def _iso(second: float) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat()
