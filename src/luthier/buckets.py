@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ from luthier.scoring import Scoring
 from luthier.statistics.base import State, Statistic, When
 from luthier.types import Columns, Estimate
 
-__all__ = ["Buckets", "Metric", "between", "fold", "merged", "metrics_of", "read", "trimmed", "without"]
+__all__ = ["Buckets", "Metric", "between", "fold", "merged", "metrics_of", "read", "taken", "without"]
 
 Buckets: TypeAlias = dict[str, dict[str, dict[str, State]]]
 """Start of the bucket (ISO 8601, UTC) to slice ("": all rows) to metric to state."""
@@ -94,9 +94,9 @@ def fold(
 
 
 def merged(metrics: Iterable[Metric], a: Buckets, b: Buckets) -> Buckets:
-    """The states of both, in any order; neither is changed."""
+    """The buckets of `b` with what `a` has in them; neither is changed."""
     by_name = {metric.name: metric.statistic for metric in metrics}
-    both = dict(a)
+    both: Buckets = {}
     for start, slices in b.items():
         both[start] = dict(a.get(start, {}))
         for name, states in slices.items():
@@ -107,26 +107,36 @@ def merged(metrics: Iterable[Metric], a: Buckets, b: Buckets) -> Buckets:
     return both
 
 
-def trimmed(buckets: Buckets, keep: Callable[[str], bool]) -> Buckets:
-    """The newest buckets, slices in fewer of them, and of the slices those to `keep`."""
-    starts = sorted(buckets)[-_KEPT:]
+def taken(buckets: Buckets, changed: Buckets, names: Container[str], *, dropped: bool) -> Buckets:
+    """The buckets with those that changed: the newest, with slices in fewer of them, and of slices those in `names`.
+
+    `dropped`: some slice is watched no longer. What is kept depends on the rows seen, not on their order.
+    """
+    late = len(buckets) >= _SLICED and any(len(slices) > 1 for slices in changed.values())
+    grown = not changed.keys() <= buckets.keys()
+    whole = buckets | changed if grown else buckets
+    whole.update(changed)
+    if not (grown or late or dropped):
+        return whole
+    starts = sorted(whole)[-_KEPT:]
     recent = set(starts[-_SLICED:])
     return {
-        start: {name: states for name, states in buckets[start].items() if not name or (start in recent and keep(name))}
+        start: {
+            name: states for name, states in whole[start].items() if not name or (start in recent and name in names)
+        }
         for start in starts
     }
 
 
 def without(buckets: Buckets, starts: Iterable[str], metrics: set[str]) -> Buckets:
-    """The buckets with these metrics forgotten in some of them."""
-    left = {
+    """Those of the buckets that start so, with these metrics forgotten."""
+    return {
         start: {
             name: {metric: state for metric, state in states.items() if metric not in metrics}
             for name, states in buckets.get(start, {}).items()
         }
         for start in starts
     }
-    return {**buckets, **left}
 
 
 def between(buckets: Buckets, name: str, since: float | None, until: float | None) -> list[Mapping[str, State]]:

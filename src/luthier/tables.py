@@ -130,7 +130,7 @@ def times(at: Any, n: int) -> np.ndarray:
     Raises StateError that counts the rows without a time, or with one outside the years 1 to 9999.
     """
     if np.ndim(at) == 0:
-        at = [at] * n
+        return np.repeat(times([at], 1), n)
     if len(at) != n:
         raise StateError(f"{len(at)} event times for {n} rows: give one a row")
     values = at if isinstance(at, np.ndarray) else objects(list(at))

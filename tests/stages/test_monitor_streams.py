@@ -182,3 +182,17 @@ def test_a_hostile_tag_keeps_a_bounded_number_of_slices_whatever_the_order() -> 
     assert len(whole.save()) < 100_000
     assert len(whole.slices) == 98  # of 100: b and c, which the reference has, were not seen
     assert whole.metrics(slice="user=a")["loss"].n == 9
+
+
+def test_the_oldest_buckets_go_first_whatever_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.buckets._KEPT", 9)
+    monkeypatch.setattr("luthier.buckets._SLICED", 4)
+    reference, stream = streams()
+    options = MonitorOptions(slices=("lang",), window_minutes=60, checks=())
+    whole, parts = (luthier.Monitor(reference, options=options) for _ in range(2))
+    whole.observe("label", stream)
+    for chosen in np.array_split(np.random.default_rng(4).permutation(ROWS), 50):
+        parts.observe("label", rows(stream, chosen))
+    assert parts.save() == whole.save()
+    assert len(whole.timeline()) == 9
+    assert 0 < sum(row["loss"].n > 0 for row in whole.timeline(slice="lang=de")) <= 4

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.buckets import Buckets, between, fold, merged, metrics_of, read, trimmed, without
+from luthier.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
 from luthier.errors import StateError
 from luthier.labelplan import LabelPlan, asked, design
 from luthier.options import MonitorOptions
@@ -249,11 +249,11 @@ class Monitor:
         table = self._window(when, columns)
         seconds = self._times(table, at)
         gone = [start.isoformat() for start, _ in self.spans(seconds)]
-        buckets = without(self._buckets, gone, {metric.name for metric in self._metrics if metric.when == when})
+        left = without(self._buckets, gone, {metric.name for metric in self._metrics if metric.when == when})
         table, seconds = _fair(when, table, seconds)
         scored = self._scored(when, table)
         slices, rows = self._slices.seen(scored)
-        self._commit(merged(self._metrics, buckets, self._states(when, scored, seconds, rows)), slices)
+        self._commit(left | merged(self._metrics, left, self._states(when, scored, seconds, rows)), slices)
 
     def save(self) -> bytes:
         """Everything learned since the start, as bytes for `restore`; the reference is not in it."""
@@ -342,12 +342,12 @@ class Monitor:
         return memory, replace(finding, subject=self.subject, slice=name, at=at)
 
     def _commit(self, buckets: Buckets, slices: Slices) -> None:
-        """Take over new states; slices that are watched no longer go."""
-        self._slices, names = slices, slices.names | {""}
-        self._buckets = trimmed(buckets, names.__contains__)
-        for held in (self._memory, self._latest, self._started):
-            for key in [key for key in held if key[1] not in names]:
-                del held[key]
+        """Take over the new states of some buckets; slices that are watched no longer go."""
+        before, names = self._slices.names, slices.names
+        self._slices, self._buckets = slices, taken(self._buckets, buckets, names, dropped=not before <= names)
+        for key in [key for key in self._memory if key[1] and key[1] not in names]:
+            for held in (self._memory, self._latest, self._started):
+                held.pop(key, None)
 
     def _remember(self, state: Mapping[str, Any]) -> None:
         """Memories and findings of the checks there are; what `step` never changes is derived again."""
