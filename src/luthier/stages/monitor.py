@@ -92,7 +92,7 @@ class Monitor:
         `at`: event times; the column `at` where None, and now without one. Raises StateError for an id that occurs
         twice or waits for its label already.
         """
-        table = {**self._table(ids), **self._table(columns)} if is_table(ids) else self._table(columns)
+        table = arrays({**self._table(ids if is_table(ids) else {}), **self._table(columns)})
         names = self._ids(table, id) if is_table(ids) else ids_of(ids)
         if table and len(names) != rows_of(table):
             raise StateError(f"{len(names)} ids for {rows_of(table)} answers: give one id an answer")
