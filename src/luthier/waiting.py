@@ -54,18 +54,16 @@ class Waiting:
         self._compact()
 
     def newest(self, most: int) -> list[str]:
-        """Ids of the newest answers by their column `at`, newest first."""
-        return self._in_order()[: -most - 1 : -1]
+        """Ids of the newest answers by their column `at`, newest first; at equal times the last to come first."""
+        return self._by_time(list(self._places))[: -most - 1 : -1]
 
-    def _in_order(self) -> list[str]:
-        """Ids by event time, then by id: the same whatever the order in which the answers came."""
-        ids = sorted(self._places)
+    def _by_time(self, ids: list[str]) -> list[str]:
         at = self.rows(ids)["at"] if ids else np.zeros(0)
         return [ids[row] for row in np.argsort(at, kind="stable").tolist()]
 
     def plain(self) -> dict[str, Any]:
-        """Plain data for `load`."""
-        ids = self._in_order()
+        """Plain data for `load`: by event time and id, the same whatever the order in which the answers came."""
+        ids = self._by_time(sorted(self._places))
         columns = {
             name: values.tolist() if values.dtype.kind == "O" else values for name, values in self.rows(ids).items()
         }
