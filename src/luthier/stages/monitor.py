@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Monitor:
     ) -> None:
         self.options = options or MonitorOptions()
         self.subject = subject
-        self._columns = dict(columns or {})
+        self._table = partial(arrays, names=dict(columns or {}))
         raw = self._table(reference)
         self.scoring = (task if isinstance(task, Scoring) else Scoring(task or "")).learn(raw)
         self._about = about(self.scoring, self.options.window_minutes)
@@ -98,7 +99,7 @@ class Monitor:
             raise StateError(f"{len(names)} ids for {rows_of(table)} answers: give one id an answer")
         again = repeated(names, self._waiting)
         first_wrong("id", again, names, "were answered before", "Give each answer once, under an id of its own")
-        seconds = times(table.get("at", utc_now()) if at is None else at, len(names))
+        seconds = _times(table, at, len(names))
         self._fold("answer", table, seconds)
         self._waiting.add(names, {**table, "at": seconds})
         return self.findings("answer")
@@ -112,11 +113,10 @@ class Monitor:
         picked for labelling for what it is (`Request.at_random` of a label plan). Ids that were never answered, or are
         labelled already, are passed over and counted in `unknown_labels`.
         """
-        table = self._table(ids) if is_table(ids) else {}
+        table = self._table(ids if is_table(ids) else {})
         names = self._ids(table, id) if is_table(ids) else ids_of(ids)
-        given = {"target": target, "loss": loss, "at_random": at_random}
-        brought = {name: values for name, values in table.items() if name in _LABELS}
-        brought |= self._table({name: values for name, values in given.items() if values is not None})
+        given = table | self._table({"target": target, "loss": loss, "at_random": at_random})
+        brought = {name: values for name, values in given.items() if name in _LABELS}
         rows = {name: len(values) for name, values in brought.items() if name != "at_random"}
         if not rows or set(rows.values()) != {len(names)}:
             raise StateError(f"{len(names)} ids need as many targets (or losses), not {[*rows.values()] or 0}")
@@ -139,7 +139,7 @@ class Monitor:
         reads such windows. Raises StateError for a window that cannot be read, which then changes nothing.
         """
         table = self._window(when, columns)
-        self._fold(when, *_fair(when, table, self._times(table, at)))
+        self._fold(when, *_fair(when, table, _times(table, at, rows_of(table))))
         return self.findings(when)
 
     def replay(self, when: str, shards: Sequence[Any], *, states: bool = True) -> list[Finding]:
@@ -177,9 +177,7 @@ class Monitor:
             self._waiting.load(other["waiting"])
             self.unknown_labels += other["unknown_labels"]
 
-    def label_plan(
-        self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0
-    ) -> LabelPlan:  # fmt: skip
+    def label_plan(self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0) -> LabelPlan:
         """Which of the newest `pool` answers without a label to label next; see `luthier.labelplan.design`.
 
         For "better" the answers must have come with `champion_predicted`. Raises StateError without answers.
@@ -208,7 +206,7 @@ class Monitor:
     def findings(self, when: str | None = None) -> list[Finding]:
         """The newest finding of every check and slice: checks in their order, slices by name."""
         order = {check.name: place for place, check in enumerate(self._checks) if when in (None, check.when)}
-        found = [finding for finding in self._latest.values() if finding.check in order]
+        found = (finding for finding in self._latest.values() if finding.check in order)
         return sorted(found, key=lambda finding: (order[finding.check], finding.slice))
 
     @property
@@ -247,7 +245,7 @@ class Monitor:
     def rebuild(self, when: str, columns: Any, *, at: Any) -> None:
         """Replace the states of the buckets that hold `at` by these columns: all rows of those buckets, corrected."""
         table = self._window(when, columns)
-        seconds = self._times(table, at)
+        seconds = _times(table, at, rows_of(table))
         gone = [start.isoformat() for start, _ in self.spans(seconds)]
         left = without(self._buckets, gone, {metric.name for metric in self._metrics if metric.when == when})
         table, seconds = _fair(when, table, seconds)
@@ -280,16 +278,10 @@ class Monitor:
 
     # -- reading ----
 
-    def _table(self, table: Any) -> dict[str, np.ndarray]:
-        return arrays(table, self._columns)
-
     def _ids(self, table: dict[str, np.ndarray], name: str) -> list[str]:
         if name not in table:
             raise StateError(f"the table has no column {name!r} of ids; there are {sorted(table)}. Name yours: id=…")
         return ids_of(table.pop(name))
-
-    def _times(self, table: Mapping[str, np.ndarray], at: Any) -> np.ndarray:
-        return times(at if at is not None else table.get("at", utc_now()), rows_of(table))
 
     def _window(self, when: str, columns: Any) -> dict[str, np.ndarray]:
         if when not in _WHEN:
@@ -298,10 +290,11 @@ class Monitor:
 
     def _scored(self, when: str, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         scored = self.scoring.score(table)
-        if when == "label" and scored and "loss" not in scored:
+        usual = self.scoring.task == "loss" and table.keys() & (self._reference.keys() | _PLANNED)
+        if when == "label" and scored and "loss" not in scored and not usual:  # rows without their loss are missing
             raise StateError(
-                f"labels of {self.scoring.task or 'this task'} need `target` beside `predicted` (or `gains`, or `loss`); there "
-                f"are {sorted(table)}. Name yours with columns={{'target': …}}"
+                f"labels of task {self.scoring.task} need `target` beside `predicted` (or `gains`, or `loss`); there are "
+                f"{sorted(table)}. Name yours with columns={{'target': …}}"
             )
         return scored
 
@@ -362,16 +355,11 @@ class Monitor:
     def _start(self, check: Any, name: str) -> dict[str, Any]:
         key = (check.name, name)
         if key not in self._started:
-            self._started[key] = check.start(self._reference_of(name))
+            chosen = self._slices.rows(self._reference, name)
+            few = chosen is None or chosen.sum() < _FEWEST
+            self._started[key] = check.start(self._reference if few else _rows(self._reference, chosen))
         started: dict[str, Any] = self._started[key]
         return started
-
-    def _reference_of(self, name: str) -> Columns:
-        """The reference rows of a slice, or all of them where the reference knows fewer than 50."""
-        chosen = self._slices.rows(self._reference, name)
-        if chosen is None or chosen.sum() < _FEWEST:
-            return self._reference
-        return _rows(self._reference, chosen)
 
 
 def as_columns(**columns: Any) -> dict[str, np.ndarray]:
@@ -384,6 +372,10 @@ def as_columns(**columns: Any) -> dict[str, np.ndarray]:
     """
     table = arrays(columns)
     return _seen(Scoring().learn(table).score(table))
+
+
+def _times(table: Mapping[str, np.ndarray], at: Any, n: int) -> np.ndarray:
+    return times(table.get("at", utc_now()) if at is None else at, n)
 
 
 def _fair(when: str, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
