@@ -21,9 +21,9 @@ LAYERS = [
      "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
-     "support", "domain", "calibrated", "running", "parquet", "features", "discriminant",
-     "vectors"},
-    {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
+     "support", "domain", "calibrated", "running", "parquet", "features", "discriminant", "vectors", "tables", "labels",
+     "waiting", "ordered", "predicates"},
+    {"scoring", "buckets", "saved", "checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
@@ -60,6 +60,14 @@ WITHIN |= {(below, "vectors") for below in ("discriminant", "distances", "homoge
 }
 WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors"), ("outliers", "support")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
+WITHIN |= {
+    ("moments", "tables"),
+    ("tables", "labels"),
+    ("tables", "waiting"),
+    ("tables", "ordered"),
+    ("statistics", "predicates"),
+}
+WITHIN |= {("scoring", "buckets"), ("scoring", "saved")}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}
 

@@ -38,6 +38,8 @@ def _seconds(value: Any) -> float:
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
+        if isinstance(value, np.datetime64):
+            value = value.astype("datetime64[us]").item()
         if isinstance(value, datetime):
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         return math.nan if isinstance(value, bool) else float(value)

@@ -51,7 +51,8 @@ class Watch:
     ) -> None:
         self.champion = champion
         self._reference = version.read_reference(folder)
-        self.monitor = Monitor(self._reference, options=config.monitor, subject=f"{config.name} {champion.name}")
+        subject = f"{config.name} {champion.name}"
+        self.monitor = Monitor(self._reference, options=config.monitor, subject=subject, task="loss")
         self.ids: list[str] = []
         self.losses = np.zeros(0)
         self._times = np.zeros(0)  # Unix seconds of these answers

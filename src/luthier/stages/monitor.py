@@ -1,42 +1,49 @@
 """Answers and late labels in; states of every time bucket and findings of every check out.
 
-Needs neither torch nor our server: whoever has predictions as numpy arrays can watch them.
+Needs neither torch nor our server: whoever has predictions as arrays or tables can watch them.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from luthier import codec
+from luthier.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
 from luthier.errors import StateError
 from luthier.labelplan import LabelPlan, asked, design
-from luthier.names import get
 from luthier.options import MonitorOptions
-from luthier.types import Columns, Estimate, Finding, Promise, utc_now
+from luthier.ordered import ids_of, in_order, repeated
+from luthier.predicates import Slices
+from luthier.saved import about, made, packed, unpacked
+from luthier.scoring import Scoring
+from luthier.tables import arrays, first_wrong, is_table, rows_of, times
+from luthier.types import Columns, Estimate, Finding, utc_now
+from luthier.waiting import Waiting
 
 __all__ = ["Monitor", "as_columns"]
 
 _WAITING = 1_000_000  # answers whose label may still come, kept for `label`
-_BUCKETS = 10_000  # buckets of event time kept, a year of hours; the oldest go first
-_SLICES = 100  # values of one tag that are watched on their own
+_FEWEST = 50  # reference rows of a slice that stand for it; with fewer the whole reference does
 _PLANNED = {"embedding", "confidence", "guess", "predicted", "champion_predicted"}  # what a label plan looks at
-_SUMMARIES = {"answer": ("confidence",), "label": ("loss",)}
+_WHEN = ("answer", "label")
+_LABELS = ("target", "loss", "gains", "ideal", "at_random")  # what a table of labels brings
+_METRICS_ONLY = {"probabilities", "score", "target_score", "gains", "ideal", "scores", "tokens", "tokens_loss"}
 
 
 class Monitor:
     """Watches one model against the reference of its good days.
 
-    `reference`: columns (see `luthier.types.Columns`) of held-out records that the model was accepted on: at least
-    `loss` for the risk checks, `confidence` and `embedding` for the label-free ones. A check whose columns are
-    missing says so in its finding and never alarms.
+    `reference`: a table (dictionary of arrays, Arrow, pandas, Polars) of held-out records that the model was accepted
+    on: `predicted` or `probabilities` and `target`, or `loss`, for the risk checks; `confidence` and `embedding` for
+    the label-free ones. `task`: its name or a `Scoring`, None: found from the columns; `said` says what was found.
+    `columns`: our name to yours, such as {"predicted": "y_pred"}. A check whose columns are missing says so in its
+    finding and never alarms. A window that is refused (StateError) changes nothing.
 
     >>> rng = np.random.default_rng(0)
     >>> good = {"loss": (rng.random(2000) < 0.1).astype(float)}
@@ -49,108 +56,140 @@ class Monitor:
 
     def __init__(
         self,
-        reference: Mapping[str, Any],
+        reference: Any,
         *,
         options: MonitorOptions | None = None,
-        checks: Sequence[Any] = (),
+        checks: Sequence[Any] | None = None,
         subject: str = "model",
+        task: str | Scoring | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> None:
         self.options = options or MonitorOptions()
         self.subject = subject
-        self._reference = as_columns(**reference)
-        self._checks = [_made(check, self.options) for check in (checks or self.options.checks)]
+        self._table = partial(arrays, names=dict(columns or {}))
+        raw = self._table(reference)
+        self.scoring = (task if isinstance(task, Scoring) else Scoring(task or "")).learn(raw)
+        self._about = about(self.scoring, self.options.window_minutes)
+        scored = self.scoring.score(raw)
+        self._reference = _seen(scored)
+        self._checks = [made(check, self.options) for check in (self.options.checks if checks is None else checks)]
+        self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
+        self._slices = Slices.of(self.options.slices, scored)
         self._started: dict[tuple[str, str], Any] = {}
         self._memory: dict[tuple[str, str], dict[str, Any]] = {}
         self._latest: dict[tuple[str, str], Finding] = {}
-        self._buckets: dict[str, dict[str, Any]] = {}
-        self._waiting: OrderedDict[str, Any] = OrderedDict()
+        self._buckets: Buckets = {}
+        self._waiting = Waiting(_WAITING)
         self.unknown_labels = 0
 
-    def answer(self, ids: Sequence[str], *, at: Any = None, **arrays: Any) -> list[Finding]:
-        """Answers as they are given; see `as_columns` for `arrays`. Their labels may come later by id."""
-        columns = as_columns(**arrays)
-        if len(ids) != _rows(columns):
-            raise StateError(f"{len(ids)} ids for {_rows(columns)} answers: give one id an answer")
-        moments = _moments(at, len(ids))
-        for index, identifier in enumerate(ids):
-            self._waiting[identifier] = ({name: array[index] for name, array in columns.items()}, moments[index])
-        while len(self._waiting) > _WAITING:
-            self._waiting.popitem(last=False)
-        return self.observe("answer", columns, at=moments)
+    @property
+    def said(self) -> str:
+        """The task, and what the reference fixed for it."""
+        return self.scoring.said
+
+    def answer(self, ids: Any, *, id: str = "id", at: Any = None, **columns: Any) -> list[Finding]:
+        """Answers as they are given: a table with a column `id`, or ids and `columns`. Labels may come later by id.
+
+        `at`: event times; the column `at` where None, and now without one. Raises StateError for an id that occurs
+        twice or waits for its label already.
+        """
+        table = arrays({**self._table(ids if is_table(ids) else {}), **self._table(columns)})
+        names = self._ids(table, id) if is_table(ids) else ids_of(ids)
+        if table and len(names) != rows_of(table):
+            raise StateError(f"{len(names)} ids for {rows_of(table)} answers: give one id an answer")
+        again = repeated(names, self._waiting)
+        first_wrong("id", again, names, "were answered before", "Give each answer once, under an id of its own")
+        seconds = _times(table, at, len(names))
+        self._fold("answer", table, seconds)
+        self._waiting.add(names, {**table, "at": seconds})
+        return self.findings("answer")
 
     def label(
-        self, ids: Sequence[str], target: Any = None, *, loss: Any = None, at_random: Any = None
+        self, ids: Any, target: Any = None, *, loss: Any = None, at_random: Any = None, id: str = "id"
     ) -> list[Finding]:  # fmt: skip
-        """Late labels for answers given before; `loss` (n,) in [0, 1], else 1 where `predicted` is not `target`.
+        """Late labels for answers given before: a table with `id` and `target` (or `loss`), or these one by one.
 
-        `at_random` (n,): False keeps a label out of the checks, because its answer was picked for labelling for what it
-        is (`Request.at_random` of a label plan). Ids that were never answered, or are labelled already, are passed over
-        and counted in `unknown_labels`.
+        The event time is the answer's. `at_random` (n,): False keeps a label out of the checks, because its answer was
+        picked for labelling for what it is (`Request.at_random` of a label plan). Ids that were never answered, or are
+        labelled already, are passed over and counted in `unknown_labels`.
         """
-        values = [loss, target][loss is None]
-        if values is None or len(values) != len(ids):
-            raise StateError(
-                f"{len(ids)} ids need as many targets (or losses), not {0 if values is None else len(values)}"
-            )
-        self.unknown_labels += sum(name not in self._waiting for name in ids)
-        known = [(i, self._waiting.pop(name)) for i, name in enumerate(ids) if name in self._waiting]
-        if not known:
-            return self.findings()
-        columns = {name: np.array([row[name] for _, (row, _) in known]) for name in known[0][1][0]}
-        given = np.asarray(values)[[i for i, _ in known]]
-        if loss is None:
-            if "predicted" not in columns:
-                raise StateError("labels by target need the answers' `predicted`; or give `loss`")
-            columns["target"] = given
-            columns["loss"] = (columns["predicted"] != given).astype(np.float64)
-        else:
-            columns["loss"] = np.asarray(given, dtype=np.float64)
-        if at_random is not None:
-            columns["at_random"] = np.asarray(at_random, bool)[[i for i, _ in known]]
-        return self.observe("label", columns, at=np.array([moment for _, (_, moment) in known]))
+        table = self._table(ids if is_table(ids) else {})
+        names = self._ids(table, id) if is_table(ids) else ids_of(ids)
+        given = table | self._table({"target": target, "loss": loss, "at_random": at_random})
+        brought = {name: values for name, values in given.items() if name in _LABELS}
+        rows = {name: len(values) for name, values in brought.items() if name != "at_random"}
+        if not rows or set(rows.values()) != {len(names)}:
+            raise StateError(f"{len(names)} ids need as many targets (or losses), not {[*rows.values()] or 0}")
+        twice = repeated(names, ())
+        known = [row for row, name in enumerate(names) if name in self._waiting and not twice[row]]
+        if known:
+            chosen = [names[row] for row in known]
+            table = self._waiting.rows(chosen) | {name: values[known] for name, values in brought.items()}
+            self._fold("label", *_fair("label", table, table.pop("at")))
+            self._waiting.drop(chosen)
+        self.unknown_labels += len(names) - len(known)
+        return self.findings("label") if known else self.findings()
 
-    def observe(self, when: str, columns: Columns, *, at: Any = None) -> list[Finding]:
+    def observe(self, when: str, columns: Any, *, at: Any = None) -> list[Finding]:
         """Fold one window: `when` "answer" as answers arrive, "label" as targets become known.
 
-        `at`: event times, one a row (datetime, ISO text, numpy datetime64 or Unix seconds); now where None.
-        Labels whose `at_random` (n,) is False are left out: they do not stand for the traffic.
-        Returns the newest finding of every check and slice that reads such windows.
+        `columns`: a table. `at`: event times, one for all or one a row (datetime, ISO text, numpy datetime64 or Unix
+        seconds; UTC without a zone); the column `at` where None, and now without one. Labels whose `at_random` (n,) is
+        False are left out: they do not stand for the traffic. Returns the newest finding of every check and slice that
+        reads such windows. Raises StateError for a window that cannot be read, which then changes nothing.
         """
-        if when not in _SUMMARIES:
-            raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
-        n = _rows(columns)
-        if n == 0:
-            return self.findings(when)
-        columns, moments = _fair(columns, _moments(at, n)) if when == "label" else (columns, _moments(at, n))
-        if not moments:
-            return self.findings(when)
-        newest = max(moments)
-        self._fold(when, columns, moments)
-        if "at" not in columns:
-            columns = {**columns, "at": np.array([moment.timestamp() for moment in moments])}
-        for name, chosen in self._slices(columns):
-            window = columns if chosen is None else {key: np.asarray(value)[chosen] for key, value in columns.items()}
-            for check in self._checks:
-                if check.when == when:
-                    self._step(check, name, window, newest)
+        table = self._window(when, columns)
+        self._fold(when, *_fair(when, table, _times(table, at, rows_of(table))))
         return self.findings(when)
 
-    def label_plan(
-        self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0
-    ) -> LabelPlan:  # fmt: skip
+    def replay(self, when: str, shards: Sequence[Any], *, states: bool = True) -> list[Finding]:
+        """Fold the rows of all shards in order of (event time, id): however they lie in shards, the same findings.
+
+        A shard is a table, or an iterable of tables whose times rise (Parquet batches, say), with columns `at` and `id`;
+        one part of each is in hand at a time. `states` False: only the checks read them, because the states of the
+        buckets come from `merge`.
+        """
+        streams = [[part] if is_table(part) else part for part in shards]
+        for table in in_order([(self._window(when, part) for part in stream) for stream in streams]):
+            self._fold(when, *_fair(when, table, table["at"]), states=states)
+        return self.findings(when)
+
+    def merge(self, parts: Iterable[Monitor | bytes]) -> None:
+        """Add what other monitors of the same reference and options saw, in any order: buckets, metrics, waiting answers.
+
+        Bit for bit what one monitor that saw all their rows would hold. Raises StateError when more than one of them
+        has run checks, whose evidence depends on the order of rows: make shards with checks=(), and let `replay` run them.
+        """
+        others = [unpacked(part if isinstance(part, bytes) else part.save(), self._about) for part in parts]
+        memories = [memory for memory in (self._memory, *(other["memory"] for other in others)) if memory]
+        if len(memories) > 1:
+            raise StateError(
+                f"{len(memories)} of the monitors have run {sorted({name for name, _ in memories[-1]})}: their evidence depends on "
+                f"the order of rows and does not add up. Make shards with checks=(), and run the checks with replay"
+            )
+        ids = [name for other in others for name in other["waiting"]["ids"]]
+        again = repeated(ids, self._waiting)
+        first_wrong("id", again, ids, "wait in two of the monitors", "Give each row to one shard")
+        for other in others:
+            slices = self._slices.beside(other["watched"])
+            self._commit(merged(self._metrics, self._buckets, other["buckets"]), slices)
+            self._remember(other)
+            self._waiting.load(other["waiting"])
+            self.unknown_labels += other["unknown_labels"]
+
+    def label_plan(self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0) -> LabelPlan:
         """Which of the newest `pool` answers without a label to label next; see `luthier.labelplan.design`.
 
         For "better" the answers must have come with `champion_predicted`. Raises StateError without answers.
         """
-        newest = [(name, row) for name, (row, _) in islice(reversed(self._waiting.items()), pool)]
-        shared = set.intersection(*(set(row) for _, row in newest)) & _PLANNED if newest else set()
-        columns = {name: np.array([row[name] for _, row in newest]) for name in sorted(shared)}
-        columns["at"] = np.arange(len(newest))  # so that there is a column even where answers had nothing but an id
+        ids = self._waiting.newest(pool)
+        scored = self.scoring.score(self._waiting.rows(ids)) if ids else {}
+        columns = {name: scored[name] for name in sorted(_PLANNED & scored.keys()) if scored[name].dtype.kind != "O"}
+        columns["at"] = np.arange(len(ids))  # so that there is a column even where answers had nothing but an id
         plan = design(
             columns, budget, decision, reference=self._reference, limit=self.limit("risk.v1"), arl=self.options.arl,
             seed=seed,
         )  # fmt: skip
-        ids = [name for name, _ in newest]
         return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
 
     def limit(self, name: str) -> float:
@@ -165,218 +204,195 @@ class Monitor:
         return [one for one in found if one is not None]
 
     def findings(self, when: str | None = None) -> list[Finding]:
-        """The newest finding of every check and slice."""
-        reads = {check.name: check.when for check in self._checks}
-        return [finding for finding in self._latest.values() if when is None or reads.get(finding.check) == when]
+        """The newest finding of every check and slice: checks in their order, slices by name."""
+        order = {check.name: place for place, check in enumerate(self._checks) if when in (None, check.when)}
+        found = (finding for finding in self._latest.values() if finding.check in order)
+        return sorted(found, key=lambda finding: (order[finding.check], finding.slice))
 
     @property
     def began(self) -> datetime | None:
         """Start of the oldest bucket of event time; None before anything was seen."""
         return datetime.fromisoformat(min(self._buckets)) if self._buckets else None
 
-    def timeline(self) -> list[dict[str, Any]]:
-        """One row a bucket of event time: `at` (start, UTC), `loss` and `confidence` as Estimates, oldest first."""
-        summary = get("statistic", "mean.v1")
+    def metrics(self, *, since: Any = None, until: Any = None, slice: str = "") -> dict[str, Estimate]:
+        """Every number of the task with its interval, over the buckets that begin in [since, until)."""
+        low, high = (None if end is None else float(times(end, 1)[0]) for end in (since, until))
+        return read(self._metrics, between(self._buckets, slice, low, high), self.scoring.labels)
+
+    def timeline(self, *names: str, slice: str = "") -> list[dict[str, Any]]:
+        """One row a bucket of event time, oldest first: `at` (start, UTC) and Estimates; `loss` and `confidence` if none is named."""
+        wanted = names or ("loss", "confidence")
+        metrics = [one for one in self._metrics if names or one.name in wanted]
         rows = []
         for start, states in sorted(self._buckets.items()):
-            read = {name: summary(column=name).read(state) for name, state in states.items()}
+            numbers = read(metrics, [states[slice]] if slice in states else [], self.scoring.labels)
             rows.append(
-                {"at": datetime.fromisoformat(start)}
-                | {name: read[name]["mean"] if name in read else Estimate() for name in ("loss", "confidence")}
+                {"at": datetime.fromisoformat(start)} | {name: numbers.get(name, Estimate()) for name in wanted}
             )
         return rows
+
+    @property
+    def slices(self) -> list[str]:
+        """The slices of which something was seen, by name."""
+        return sorted({name for states in self._buckets.values() for name in states if name})
 
     def spans(self, at: Any) -> list[tuple[datetime, datetime]]:
         """The buckets [start, end) that hold these event times, in order."""
         width = self.options.window_minutes * 60
-        starts = sorted({moment.timestamp() // width * width for moment in _moments(at, len(at))})
-        return [(datetime.fromtimestamp(s, UTC), datetime.fromtimestamp(s + width, UTC)) for s in starts]
+        starts = np.unique(np.floor(times(at, len(at)) / width)).tolist()
+        return [tuple(datetime.fromtimestamp(edge * width, UTC) for edge in (one, one + 1)) for one in starts]  # type: ignore[misc]
 
-    def rebuild(self, when: str, columns: Columns, *, at: Any) -> None:
+    def rebuild(self, when: str, columns: Any, *, at: Any) -> None:
         """Replace the states of the buckets that hold `at` by these columns: all rows of those buckets, corrected."""
-        moments = _moments(at, _rows(columns))
-        for start, _ in self.spans(moments):
-            states = self._buckets.get(start.isoformat(), {})
-            for name in _SUMMARIES[when]:
-                states.pop(name, None)
-        self._fold(when, *(_fair(columns, moments) if when == "label" else (columns, moments)))
+        table = self._window(when, columns)
+        seconds = _times(table, at, rows_of(table))
+        gone = [start.isoformat() for start, _ in self.spans(seconds)]
+        left = without(self._buckets, gone, {metric.name for metric in self._metrics if metric.when == when})
+        table, seconds = _fair(when, table, seconds)
+        scored = self._scored(when, table)
+        slices, rows = self._slices.seen(scored)
+        self._commit(left | merged(self._metrics, left, self._states(when, scored, seconds, rows)), slices)
 
     def save(self) -> bytes:
         """Everything learned since the start, as bytes for `restore`; the reference is not in it."""
-        return codec.pack(
+        return packed(
             {
-                "version": 1,
-                "memory": [
-                    [check, name, {key: value for key, value in memory.items() if key != "reference"}]
-                    for (check, name), memory in self._memory.items()
-                ],
-                "latest": [[check, name, _plain(finding)] for (check, name), finding in self._latest.items()],
-                "buckets": self._buckets,
+                "memory": self._memory, "latest": self._latest, "buckets": self._buckets, "about": self._about,
+                "waiting": self._waiting.plain(), "unknown_labels": self.unknown_labels,
+                "watched": dict(self._slices.others),
             }
-        )
+        )  # fmt: skip
 
     def restore(self, saved: bytes) -> None:
         """Go on where `save` was called; the reference and options must be the same.
 
-        Raises StateError when the bytes are not from `save`.
+        Raises StateError when the bytes are not from `save`, or of a monitor of another task or width of buckets.
         """
-        state = codec.unpack(saved)
-        if not isinstance(state, dict) or state.get("version") != 1:
+        state = unpacked(saved, self._about)
+        self._memory, self._latest, self._buckets = {}, {}, state["buckets"]
+        self._slices = Slices(self._slices.pinned, dict.fromkeys(self.options.slices, ())).beside(state["watched"])
+        self._remember(state)
+        self._waiting = Waiting(_WAITING)
+        self._waiting.load(state["waiting"])
+        self.unknown_labels = state["unknown_labels"]
+
+    # -- reading ----
+
+    def _ids(self, table: dict[str, np.ndarray], name: str) -> list[str]:
+        if name not in table:
+            raise StateError(f"the table has no column {name!r} of ids; there are {sorted(table)}. Name yours: id=…")
+        return ids_of(table.pop(name))
+
+    def _window(self, when: str, columns: Any) -> dict[str, np.ndarray]:
+        if when not in _WHEN:
+            raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
+        return self._table(columns)
+
+    def _scored(self, when: str, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        scored = self.scoring.score(table)
+        usual = self.scoring.task == "loss" and table.keys() & (self._reference.keys() | _PLANNED)
+        if when == "label" and scored and "loss" not in scored and not usual:  # rows without their loss are missing
             raise StateError(
-                "the saved monitor is not of version 1: it was written by something else or a newer Luthier"
+                f"labels of task {self.scoring.task} need `target` beside `predicted` (or `gains`, or `loss`); there are "
+                f"{sorted(table)}. Name yours with columns={{'target': …}}"
             )
+        return scored
+
+    # -- folding: everything is worked out first, and kept only when nothing was refused ----
+
+    def _fold(self, when: str, table: dict[str, np.ndarray], seconds: np.ndarray, *, states: bool = True) -> None:
+        if not len(seconds):
+            return
+        scored = self._scored(when, table)
+        slices, rows = self._slices.seen(scored)
+        columns = {"at": seconds} | _seen(scored)
+        checks = [check for check in self._checks if check.when == when]
+        stepped = {
+            (check.name, name): self._step(check, name, _rows(columns, chosen), _rows({"at": seconds}, chosen)["at"])
+            for name, chosen in [("", None), *rows] for check in checks
+        }  # fmt: skip
+        fresh = self._states(when, scored, seconds, rows) if states else {}
+        self._memory |= {key: memory for key, (memory, _) in stepped.items()}
+        self._latest |= {key: finding for key, (_, finding) in stepped.items()}
+        self._commit(merged(self._metrics, self._buckets, fresh), slices)
+
+    def _states(self, when: str, scored: Columns, seconds: np.ndarray, rows: Any) -> Buckets:
+        metrics = [metric for metric in self._metrics if metric.when == when]
+        return fold(metrics, scored, seconds, self.options.window_minutes * 60, [("", None), *rows])
+
+    def _step(self, check: Any, name: str, window: Columns, seconds: np.ndarray) -> tuple[dict[str, Any], Finding]:
+        key = (check.name, name)
+        try:
+            memory, finding = check.step(self._memory.get(key) or self._start(check, name), window)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            held = ", ".join(f"{name} {values.dtype} {values.shape}" for name, values in sorted(window.items()))
+            raise StateError(
+                f"{check.name} cannot read this window ({type(error).__name__}: {error}), which holds {held}. Give its columns "
+                f"the types of the reference's, or leave the check out; nothing was folded"
+            ) from error
+        at, before = datetime.fromtimestamp(float(seconds.max()), UTC), self._latest.get(key)
+        at = max(at, before.at) if before and before.at else at  # a clock that runs backwards changes nothing
+        return memory, replace(finding, subject=self.subject, slice=name, at=at)
+
+    def _commit(self, buckets: Buckets, slices: Slices) -> None:
+        """Take over the new states of some buckets; slices that are watched no longer go."""
+        before, names = self._slices.names, slices.names
+        self._slices, self._buckets = slices, taken(self._buckets, buckets, names, dropped=not before <= names)
+        for key in [key for key in self._memory if key[1] and key[1] not in names]:
+            for held in (self._memory, self._latest, self._started):
+                held.pop(key, None)
+
+    def _remember(self, state: Mapping[str, Any]) -> None:
+        """Memories and findings of the checks there are; what `step` never changes is derived again."""
         known = {check.name: check for check in self._checks}
-        for check, name, memory in state["memory"]:
+        for (check, name), memory in state["memory"].items():
             if check in known:
                 start = self._start(known[check], name)
                 static = {"reference": start["reference"]} if "reference" in start else {}
                 self._memory[check, name] = {**memory, **static}
-        self._latest = {(check, name): _finding(plain) for check, name, plain in state["latest"] if check in known}
-        self._buckets = state["buckets"]
-
-    def _fold(self, when: str, columns: Columns, moments: list[datetime]) -> None:
-        names = [name for name in _SUMMARIES[when] if name in columns]
-        width = self.options.window_minutes * 60
-        seconds = np.array([moment.timestamp() for moment in moments])
-        starts = np.floor(seconds / width) * width
-        for start in np.unique(starts):
-            chosen = starts == start
-            key = datetime.fromtimestamp(float(start), UTC).isoformat()
-            states = self._buckets.setdefault(key, {})
-            for name in names:
-                summary = get("statistic", "mean.v1")(column=name)
-                fresh = summary.observe({name: np.asarray(columns[name])[chosen]})
-                states[name] = summary.merge(states[name], fresh) if name in states else fresh
-        for old in sorted(self._buckets)[: max(len(self._buckets) - _BUCKETS, 0)]:
-            del self._buckets[old]
-
-    def _slices(self, columns: Columns) -> list[tuple[str, np.ndarray | None]]:
-        found: list[tuple[str, np.ndarray | None]] = [("", None)]
-        for tag in self.options.slices:
-            values = columns.get(f"tag:{tag}")
-            if values is not None:
-                array = np.asarray(values).astype(str)
-                found += [(f"{tag}={value}", array == value) for value in np.unique(array)[:_SLICES] if value]
-        return found
-
-    def _step(self, check: Any, name: str, window: Columns, newest: datetime) -> None:
-        key = (check.name, name)
-        memory = self._memory.get(key) or self._start(check, name)
-        fresh, finding = check.step(memory, window)
-        self._memory[key] = fresh
-        before = self._latest.get(key)
-        at = max(newest, before.at) if before and before.at else newest  # a clock that runs backwards changes nothing
-        self._latest[key] = replace(finding, subject=self.subject, slice=name, at=at)
+        self._latest |= {key: finding for key, finding in state["latest"].items() if key[0] in known}
 
     def _start(self, check: Any, name: str) -> dict[str, Any]:
         key = (check.name, name)
         if key not in self._started:
-            self._started[key] = check.start(self._reference_of(name))
+            chosen = self._slices.rows(self._reference, name)
+            few = chosen is None or chosen.sum() < _FEWEST
+            self._started[key] = check.start(self._reference if few else _rows(self._reference, chosen))
         started: dict[str, Any] = self._started[key]
         return started
 
-    def _reference_of(self, name: str) -> Columns:
-        """The reference rows of a slice, or all of them where the reference knows fewer than 50."""
-        tag, _, value = name.partition("=")
-        values = self._reference.get(f"tag:{tag}")
-        if not name or values is None:
-            return self._reference
-        chosen = np.asarray(values).astype(str) == value
-        return {k: np.asarray(v)[chosen] for k, v in self._reference.items()} if chosen.sum() >= 50 else self._reference
 
-
-def as_columns(**arrays: Any) -> dict[str, np.ndarray]:
-    """Arrays as people have them to columns, all of one length n.
+def as_columns(**columns: Any) -> dict[str, np.ndarray]:
+    """Arrays as people have them to the columns that checks read, all of one length n.
 
     `probabilities` (n, k) gives confidence, margin, entropy and predicted; `predicted` and `target` together give
-    `loss` (0 right, 1 wrong); whatever else is one-dimensional, or `embedding` (n, d), is taken as it is. None is
-    absent.
+    `loss` of the task that they look like; see `luthier.scoring`. None is absent.
 
     Raises StateError when lengths differ or `loss` leaves [0, 1].
     """
-    columns = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
-    if "probabilities" in columns:
-        columns = _from_probabilities(columns.pop("probabilities").astype(np.float64)) | columns
-    lengths = {name: len(array) if array.ndim else -1 for name, array in columns.items()}
-    if len(set(lengths.values())) > 1 or -1 in lengths.values():
-        raise StateError(f"columns must be arrays of one length, one row a record; lengths are {lengths}")
-    if "loss" not in columns and {"predicted", "target"} <= columns.keys():
-        columns["loss"] = (columns["predicted"] != columns["target"]).astype(np.float64)
-    if "loss" in columns:
-        columns["loss"] = columns["loss"].astype(np.float64)
-        if ((columns["loss"] < 0) | (columns["loss"] > 1)).any():
-            raise StateError("loss must lie in [0, 1], 0 right; scale it by its largest possible value")
-    return columns
+    table = arrays(columns)
+    return _seen(Scoring().learn(table).score(table))
 
 
-def _from_probabilities(p: np.ndarray) -> dict[str, np.ndarray]:
-    if p.ndim == 1:
-        p = np.stack([1 - p, p], axis=1)
-    if p.ndim != 2 or p.shape[1] < 2:
-        raise StateError(f"probabilities must be (n, k) with k ≥ 2, or (n,) of the second class; not {p.shape}")
-    best = np.sort(p, axis=1)[:, -2:]  # (n, 2), ascending
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(p > 0, p * np.log(p), 0.0).sum(axis=1)
+def _times(table: Mapping[str, np.ndarray], at: Any, n: int) -> np.ndarray:
+    return times(table.get("at", utc_now()) if at is None else at, n)
+
+
+def _fair(when: str, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The rows that stand for the traffic, and their event times."""
+    if when == "answer" or "at_random" not in table:
+        return table, seconds
+    chosen = np.asarray(table["at_random"], bool)
+    return {name: values[chosen] for name, values in table.items() if name != "at_random"}, seconds[chosen]
+
+
+def _seen(scored: Columns) -> dict[str, np.ndarray]:
+    """What checks read: not what only metrics do, and predictions only where there is one a row."""
     return {
-        "predicted": p.argmax(axis=1),
-        "confidence": best[:, 1],
-        "margin": best[:, 1] - best[:, 0],
-        "entropy": entropy,
-    }
+        name: values for name, values in scored.items()
+        if name not in _METRICS_ONLY and not (name in ("predicted", "target") and values.ndim > 1)
+    }  # fmt: skip
 
 
-def _made(check: Any, options: MonitorOptions) -> Any:
-    """A check by name takes from the options whatever it has a field for; None only where the field allows it."""
-    if not isinstance(check, str):
-        return check
-    kind = get("check", check)
-    types = {field.name: str(field.type) for field in fields(kind)} if is_dataclass(kind) else {}
-    given = {name: getattr(options, name) for name in types if hasattr(options, name)}
-    return kind(**{name: value for name, value in given.items() if value is not None or "None" in types[name]})
-
-
-def _rows(columns: Columns) -> int:
-    return max((len(array) for array in columns.values()), default=0)
-
-
-def _fair(columns: Columns, moments: list[datetime]) -> tuple[Columns, list[datetime]]:
-    """The rows that stand for the traffic."""
-    if "at_random" not in columns:
-        return columns, moments
-    chosen = np.asarray(columns["at_random"], bool)
-    kept = {name: np.asarray(array)[chosen] for name, array in columns.items() if name != "at_random"}
-    return kept, [moment for moment, fair in zip(moments, chosen, strict=True) if fair]
-
-
-def _moments(at: Any, n: int) -> list[datetime]:
-    if at is None:
-        return [utc_now()] * n
-    if isinstance(at, datetime | str):
-        return [_moment(at)] * n
-    if len(at) != n:
-        raise StateError(f"{len(at)} event times for {n} rows: give one a row")
-    return [_moment(value) for value in at]
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    elif isinstance(value, np.datetime64):
-        value = float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
-    if not isinstance(value, datetime):
-        value = datetime.fromtimestamp(float(value), UTC)
-    moment: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return moment
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    plain: dict[str, Any] = {field.name: getattr(finding, field.name) for field in fields(finding)}
-    return plain | {
-        "promise": [finding.promise.kind, finding.promise.level],
-        "at": finding.at.isoformat() if finding.at else None,
-    }
-
-
-def _finding(plain: dict[str, Any]) -> Finding:
-    at = datetime.fromisoformat(plain["at"]) if plain["at"] else None
-    return Finding(**{**plain, "promise": Promise(*plain["promise"]), "at": at})
+def _rows(columns: Columns, chosen: np.ndarray | None) -> dict[str, np.ndarray]:
+    return dict(columns) if chosen is None else {name: values[chosen] for name, values in columns.items()}

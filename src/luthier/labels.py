@@ -1,0 +1,145 @@
+"""Class labels, text or whole numbers, as indices; the same label has the same index in every window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from luthier.errors import StateError
+from luthier.tables import first_wrong, has_lists
+
+__all__ = ["absent", "as_labels", "codes", "distinct", "fractions", "listed", "one_a_row", "plain"]
+
+_MOST = 65_536  # labels
+_TEXT = 64  # characters of a label
+_ADD = "Add it at the end of Scoring(labels=…), or leave these rows out"
+
+
+def as_labels(name: str, values: np.ndarray) -> np.ndarray:
+    """Labels (n,) as text, "" where missing, or int64, -1 where missing.
+
+    Raises StateError for fractions, and for text and numbers in one column.
+    """
+    if values.dtype.kind in "bi":
+        return values.astype(np.int64)
+    if values.dtype.kind == "U":
+        return values.astype(f"U{_TEXT}") if values.dtype.itemsize > 4 * _TEXT else values
+    if values.dtype.kind in "uf":
+        with np.errstate(invalid="ignore"):
+            wrong = ~np.isnan(values) & ((values != np.trunc(values)) | (np.abs(values) >= 2.0**53))
+        first_wrong(
+            name, wrong, values, "hold no label", "Labels are text or whole numbers; for amounts say task='regression'"
+        )  # fmt: skip
+        return np.where(np.isnan(values), -1, np.nan_to_num(values)).astype(np.int64)
+    return _of_objects(name, values)
+
+
+def absent(values: np.ndarray) -> np.ndarray:
+    """Which labels (n,) are missing."""
+    gone: np.ndarray = values == ("" if values.dtype.kind == "U" else -1)
+    return gone
+
+
+def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None) -> np.ndarray:
+    """Indices (n,) int64 of labels, -1 where missing; whole numbers stay as they are where `labels` is None.
+
+    Raises StateError that counts the rows with a label that is none of them.
+    """
+    values = as_labels(name, one_a_row(name, values))
+    if labels is None:
+        if values.dtype.kind == "U":
+            raise StateError(
+                f"column {name!r} holds text, but the reference has no labels: name them, Scoring(labels=…)"
+            )
+        return values
+    known = as_labels("labels", np.array(list(labels), dtype=object))
+    if known.dtype.kind != values.dtype.kind:
+        if absent(values).all():
+            return np.full(len(values), -1, np.int64)
+        held, wanted = ("text" if array.dtype.kind == "U" else "whole numbers" for array in (values, known))
+        raise StateError(
+            f"column {name!r} holds {held}, but the labels are {wanted}: {listed(labels)}. Give both in one type"
+        )
+    order = np.argsort(known, kind="stable")
+    place = np.minimum(np.searchsorted(known[order], values), len(known) - 1)
+    found = order[place].astype(np.int64)
+    strange = known[found] != values
+    gone = strange & absent(values)
+    first_wrong(name, strange & ~gone, values, f"hold none of the {len(labels)} labels {listed(labels)}", _ADD)
+    found[gone] = -1
+    return found
+
+
+def distinct(name: str, *columns: Iterable[Any]) -> tuple[Any, ...]:
+    """All labels in some columns (arrays or lists), sorted; -1 beside nothing but 1 is one of them, else it is missing.
+
+    Raises StateError for more than 65,536 of them, and for text beside numbers.
+    """
+    seen: set[Any] = set()
+    for part in columns:
+        whole = isinstance(part, np.ndarray) and part.dtype.kind != "O"
+        seen |= set(map(plain, np.unique(as_labels(name, np.asarray(part))).tolist() if whole else part))
+    seen -= {None, ""} | (set() if seen - {None} == {-1, 1} else {-1})
+    if len({isinstance(one, str) for one in seen}) > 1:
+        raise StateError(f"column {name!r} mixes text and numbers as labels: {listed([*seen])}. Give all in one type")
+    if len(seen) > _MOST:
+        raise StateError(
+            f"column {name!r} holds {len(seen):,} different labels; {_MOST:,} are the most. If they are ids or free text, "
+            f"give a column `loss` instead"
+        )
+    return tuple(sorted(seen))
+
+
+def plain(value: Any) -> Any:
+    """A label as Python's own str or int; a whole float is an int, NaN is None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, str):
+        return value[:_TEXT]
+    if isinstance(value, float) and value != value:
+        return None
+    return int(value) if isinstance(value, float | bool) and value == int(value) else value
+
+
+def listed(labels: Sequence[Any]) -> str:
+    """The first ten labels, for a message."""
+    shown = ", ".join(repr(one) for one in labels[:10])
+    return f"[{shown}{f', … {len(labels) - 10:,} more' if len(labels) > 10 else ''}]"
+
+
+def one_a_row(name: str, values: np.ndarray) -> np.ndarray:
+    """The column; raises StateError when its rows are lists or vectors."""
+    if values.ndim != 1 or has_lists(values):
+        raise StateError(f"column {name!r} has several values a row; this task has one. Say which task it is: task=…")
+    return values
+
+
+def fractions(values: np.ndarray) -> bool:
+    """Whether a column holds a number that is not whole."""
+    if values.dtype.kind != "f":
+        return False
+    seen = values[np.isfinite(values)]
+    return bool((seen != np.trunc(seen)).any())
+
+
+def _of_objects(name: str, values: np.ndarray) -> np.ndarray:
+    rows = [plain(one) for one in values.tolist()]
+    gone, text = (np.array([test(one) for one in rows], bool) for test in (_none, _is_text))
+    whole = np.array([isinstance(one, int) for one in rows], bool)
+    numbers = bool(whole.sum() > text.sum())
+    wrong = ~gone & ~(whole if numbers else text)
+    first_wrong(
+        name, wrong, values, f"hold no {'whole number' if numbers else 'text'}, as the others do", "Give one type"
+    )
+    if numbers or gone.all():
+        return np.array([-1 if one is None else one for one in rows], np.int64)
+    return np.array(["" if one is None else one for one in rows], dtype=str)
+
+
+def _none(value: Any) -> bool:
+    return value is None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
