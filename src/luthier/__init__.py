@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.loop import Project, open
+    from luthier.reports import report
     from luthier.stages.drift import drift
     from luthier.stages.monitor import Monitor
     from luthier.stages.stream import Stream
+    from luthier.tables import frame
     from luthier.types import Decision, Estimate, Finding, Promise, Record, Run, Version
 
 __version__ = "0.1.0"
@@ -26,7 +28,9 @@ __all__ = [
     "Stream",
     "Version",
     "drift",
+    "frame",
     "open",
+    "report",
 ]
 
 _HOMES = {
@@ -35,6 +39,8 @@ _HOMES = {
     "Monitor": "luthier.stages.monitor",
     "Stream": "luthier.stages.stream",
     "drift": "luthier.stages.drift",
+    "frame": "luthier.tables",
+    "report": "luthier.reports",
 } | dict.fromkeys(("Decision", "Estimate", "Finding", "Promise", "Record", "Run", "Version"), "luthier.types")
 
 

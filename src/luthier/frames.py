@@ -18,7 +18,7 @@ from luthier.statistics.base import State
 from luthier.statistics.counts import Counts
 from luthier.statistics.histogram import Histogram
 
-__all__ = ["Column", "Kind", "columns_of", "is_table", "observe", "statistic_of"]
+__all__ = ["Column", "Kind", "columns_of", "is_table", "length_of", "names_of", "observe", "part_of", "statistic_of"]
 
 Kind: TypeAlias = Literal["number", "category", "time", "mixed", "other"]
 _PIECE = 1 << 20  # rows whose categories are counted at once, so that memory is bounded with any number of them
@@ -50,6 +50,37 @@ def columns_of(table: Any, categories: Iterable[str] = ()) -> Iterator[Column]:
         yield _as_category(column) if column.name in named and column.kind in ("number", "category") else column
 
 
+def names_of(table: Any) -> list[str]:
+    """The names of a table's columns."""
+    if isinstance(table, Mapping):
+        return [str(name) for name in table]
+    names = table.column_names if hasattr(table, "column_names") else table.columns
+    return [str(name) for name in (names() if callable(names) else names)]
+
+
+def length_of(table: Any) -> int:
+    """Rows of a table."""
+    if isinstance(table, Mapping):
+        return max((len(values) for values in table.values()), default=0)
+    return table.num_rows if hasattr(table, "num_rows") else len(table)
+
+
+def part_of(table: Any, rows: Any = slice(None), names: Iterable[str] | None = None) -> Any:
+    """Those rows (a slice or indices) of those columns (None: all), as a table of the same library."""
+    if isinstance(table, Mapping):
+        kept = table if names is None else {name: table[name] for name in names}
+        arrays = {
+            str(name): values if hasattr(values, "dtype") else np.asarray(values) for name, values in kept.items()
+        }
+        return {
+            name: (values.to_numpy() if hasattr(values, "iloc") else values)[rows] for name, values in arrays.items()
+        }
+    import narwhals as nw
+
+    frame = nw.from_native(_batch_as_table(table), eager_only=True)
+    return (frame if names is None else frame.select(list(names)))[rows].to_native()
+
+
 def statistic_of(kind: Kind) -> Histogram | Counts | None:
     """What sums up a column of this kind: a histogram, counts, or nothing."""
     if kind == "number":
@@ -65,7 +96,15 @@ def observe(column: Column) -> State:
         return _counted(column.values)
     if column.kind == "mixed":
         return _mixed(column.values)
-    return {"n": len(column.values), "missing": 0}
+    missing = _absent(column.values)
+    return {"n": len(column.values) - missing, "missing": missing}
+
+
+def _absent(values: Any) -> int:
+    """Times that are none; None and NaT."""
+    if not isinstance(values, np.ndarray):
+        return int(values.null_count)
+    return int(np.count_nonzero(np.isnat(values))) if values.dtype.kind in "mM" else 0
 
 
 def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:

@@ -1,0 +1,539 @@
+"""The performance report: metrics with intervals of one window or a series, beside the reference and without labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from luthier.answers import Answers, Understood, understand
+from luthier.errors import StateError
+from luthier.frames import is_table
+from luthier.names import get
+from luthier.reports.base import Report, Series, Table, Window, decided, fold, parts_of, plural
+from luthier.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
+from luthier.stages.drift import Summary, drift, summarise
+from luthier.statistics.calibration import reliability
+from luthier.statistics.confusion import matrix
+from luthier.statistics.curves import precision_recall, roc
+from luthier.types import Columns, Estimate, Finding, Promise
+
+__all__ = ["report"]
+
+_NEWEST = 5_000  # answers of a window that its estimate without labels rests on
+_PANELS = ("accuracy", "roc_auc", "f1", "f1_macro", "log_loss", "ece", "mae", "rmse", "bias", "r2")
+_CURVE = 400  # points of a drawn curve
+_CLASSES = 40  # classes whose confusion matrix is drawn
+_LOWER = ("log_loss", "brier", "ece", "mae", "rmse")
+"""Metrics that are better when smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is kept of a window: rows, statistics by name, the sizes of its errors, and the memory of the estimate."""
+
+    rows: int
+    statistics: Mapping[str, Any]
+    errors: Summary
+    signed: Summary
+    memory: Any
+    odd: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """How a window is summed up: the statistics of the task and the check that estimates without labels."""
+
+    about: Understood
+    statistics: Mapping[str, Any]
+    check: Any = None
+    start: Any = None
+    scale: float = 1.0
+
+    def step(self, state: _State | None, part: Any) -> _State:
+        answers = self.about.read(part)
+        seen = {name: one.observe(answers.columns) for name, one in self.statistics.items()}
+        memory = self._memory(state, answers)
+        fresh = _State(
+            answers.rows, seen, _errors(self.about, answers), _signed(self.about, answers), memory, answers.odd
+        )
+        return fresh if state is None else self._merged(state, fresh)
+
+    def _memory(self, state: _State | None, answers: Answers) -> Any:
+        if self.check is None:
+            return None
+        before = self.start if state is None else state.memory
+        return self.check.step(before, _for_check(self.about, answers, self.scale))[0] if answers.rows else before
+
+    def _merged(self, a: _State, b: _State) -> _State:
+        merged = {name: one.merge(a.statistics[name], b.statistics[name]) for name, one in self.statistics.items()}
+        odd = {name: a.odd.get(name, 0) + b.odd.get(name, 0) for name in {**a.odd, **b.odd}}
+        return _State(a.rows + b.rows, merged, a.errors.merge(b.errors), a.signed.merge(b.signed), b.memory, odd)
+
+    def metrics(self, state: _State) -> dict[str, Estimate]:
+        read = {name: one.read(state.statistics[name]) for name, one in self.statistics.items()}
+        return _regression(read) if self.about.task == "regression" else _classification(self.about, read)
+
+    def labelled(self, state: _State) -> int:
+        """Rows with both an answer and a target."""
+        name = "regression" if self.about.task == "regression" else "confusion"
+        return int(state.statistics[name]["n"])
+
+    def estimated(self, state: _State) -> tuple[dict[str, Estimate], str]:
+        """Metrics estimated without labels, by name, and why there are none or what they rest on."""
+        if self.check is None:
+            return {}, ""
+        reading = self.check.read(state.memory)
+        if not reading.valid:
+            return {}, reading.why
+        if self.about.task == "regression":
+            return {"mae": _scaled(reading.estimate, self.scale)}, reading.why.replace(
+                "estimated loss", "estimated error"
+            )
+        found = self.check.estimates(state.memory)
+        return _classification_estimates(self.about, found) | {"accuracy": reading.estimate}, reading.why
+
+
+def report(
+    reference: Table, current: Table, series: Series, *, title: str, alpha: float, roles: Mapping[str, Any]
+) -> Report:  # fmt: skip
+    """Metrics of every window with intervals beside the reference's; an alarm where the errors grew, by e-BH.
+
+    Raises StateError when the reference is no table, has no target or answers, or no labelled row.
+    """
+    known = reference if is_table(reference) else _one(reference)
+    about = understand(known, roles)
+    reader, base = _started(about, known)
+    if not reader.labelled(base):
+        raise StateError("the reference has no labelled row: give the model's good days with their targets")
+    states, left_out = fold(current, series, reader.step)
+    if not states:
+        raise StateError("the current table has no part at all; give a table, if need be one without rows")
+    findings = _findings(reader, base, states, series, alpha)
+    loud = {one.slice for one in findings if one.alarm and one.promise.kind != "none"}
+    measured = {window: reader.metrics(state) for window, state in states.items()}
+    guessed = {window: reader.estimated(state) for window, state in states.items()}
+    good = reader.metrics(base)
+    items = [item for window in states for item in _items(window, good, measured[window], guessed[window])]
+    sections = (_series if series.cuts else _single)(reader, base, states, measured, guessed, loud)
+    notes = _notes(about, alpha, guessed, series, left_out)
+    sheet = Sheet(
+        title, _headline(reader, good, states, measured, guessed, findings, series), _status(reader, states, loud),
+        _facts(reader, base, states, measured, guessed), sections, notes,
+    )  # fmt: skip
+    return Report("performance", findings, tuple(items), tuple(states), sheet)
+
+
+def _one(stream: Iterable[Any]) -> Any:
+    """The parts of a reference as one Arrow table: estimates without labels look at its rows."""
+    import narwhals as nw
+    import pyarrow as pa
+
+    tables = [
+        pa.table(part) if isinstance(part, Mapping) else nw.from_native(part, eager_only=True).to_arrow()
+        for part in parts_of(stream)
+    ]
+    return pa.concat_tables(tables)
+
+
+# -- reading ----
+
+
+def _started(about: Understood, reference: Any) -> tuple[_Reader, _State]:
+    answers = about.read(reference)
+    plain = _Reader(about, _statistics(about, answers.columns))
+    base = plain.step(None, reference)
+    if not about.features or not ("confidence" in answers.columns or about.task == "regression"):
+        return plain, base
+    sizes = answers.columns["size"] if about.task == "regression" else np.zeros(0)
+    scale = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
+    known = _for_check(about, answers, scale or 1.0)
+    names = tuple(name for name in known if name.startswith("in:") or name == "embedding")
+    kind = get("check", "loss_free.v1" if about.task == "regression" else "label_free.v2")
+    check = kind(window=_NEWEST, columns=names)
+    return _Reader(about, plain.statistics, check, check.start(known), scale or 1.0), base
+
+
+def _statistics(about: Understood, columns: Columns) -> dict[str, Any]:
+    if about.task == "regression":
+        return {"regression": get("statistic", "regression.v1")()}
+    found = {"confusion": get("statistic", "confusion.v1")()}
+    if "score" in columns:
+        found["curves"] = get("statistic", "curves.v1")(target="is_positive")
+        found["calibration"] = get("statistic", "calibration.v1")(probability="score", outcome="positive", bins=10)
+        found["log_loss"] = get("statistic", "log_loss.v1")(probability="score", target="is_positive", of="positive")
+    elif "probabilities" in columns:
+        found["log_loss"] = get("statistic", "log_loss.v1")(probability="probabilities", of="classes")
+    if "calibration" not in found and "confidence" in columns:
+        found["calibration"] = get("statistic", "calibration.v1")(bins=10)
+    return {name: _Renamed(one, about.positive) for name, one in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Renamed:
+    """A statistic on columns in which the positive class is 1, whatever its index is."""
+
+    inner: Any
+    positive: int
+
+    def observe(self, columns: Columns) -> Any:
+        target = columns["target"]
+        if self.positive < 0:
+            return self.inner.observe(columns)
+        is_positive = np.where(target < 0, -1, (target == self.positive).astype(np.int64))
+        named = {"target": is_positive} if type(self.inner).__name__ == "Calibration" else {}
+        return self.inner.observe({**columns, "is_positive": is_positive, **named})
+
+    def merge(self, a: Any, b: Any) -> Any:
+        return self.inner.merge(a, b)
+
+    def read(self, state: Any) -> Mapping[str, Estimate]:
+        found: Mapping[str, Estimate] = self.inner.read(state)
+        return found
+
+
+def _for_check(about: Understood, answers: Answers, scale: float) -> dict[str, Any]:
+    """The columns by which accuracy, or the mean error as a share of `scale`, is estimated without labels."""
+    columns = answers.columns
+    kept = {name: values for name, values in columns.items() if name.startswith("in:") or name == "embedding"}
+    if about.task == "regression":
+        kept["in:predicted"] = columns["predicted"]
+        return kept | {"loss": np.minimum(columns["size"] / scale, 1.0)}
+    return kept | {name: columns[name] for name in ("confidence", "predicted", "target", "loss")}
+
+
+def _errors(about: Understood, answers: Answers) -> Summary:
+    """What the evidence compares: whether each answer was wrong, or the size of its error; unlabelled rows left out."""
+    values = answers.columns["size" if about.task == "regression" else "loss"]
+    known = values[np.isfinite(values)]
+    if about.task == "regression":
+        return summarise({"error": known})
+    return summarise({"error": known.astype(np.int64)}, ("error",))
+
+
+def _signed(about: Understood, answers: Answers) -> Summary:
+    if about.task != "regression":
+        return Summary()
+    values = answers.columns["error"]
+    return summarise({"error": values[np.isfinite(values)]})
+
+
+def _classification(about: Understood, read: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Estimate]:
+    found = read["confusion"]
+    if about.task == "binary":
+        i = about.positive
+        made = {"accuracy": found["accuracy"]}
+        made |= {name: found.get(f"{name}[{i}]", Estimate()) for name in ("precision", "recall", "f1")}
+    else:
+        made = {
+            name: found[name] for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted")
+        }
+    made["balanced_accuracy"] = found["balanced_accuracy"]
+    for name, source in (("roc_auc", "curves"), ("average_precision", "curves"), ("log_loss", "log_loss"), ("brier", "log_loss"), ("ece", "calibration")):  # fmt: skip
+        if source in read:
+            made[name] = read[source][name]
+    return made
+
+
+def _classification_estimates(about: Understood, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    names = {name: name for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro")}
+    if about.task == "binary":
+        i = about.positive
+        names = {f"{name}[{i}]": name for name in ("precision", "recall", "f1")} | {"auroc": "roc_auc"}
+    return {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
+
+
+def _regression(read: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Estimate]:
+    return {name: read["regression"][name] for name in ("mae", "rmse", "bias", "r2")}
+
+
+def _scaled(one: Estimate, by: float) -> Estimate:
+    return Estimate(one.value * by, one.n, one.low * by, one.high * by)
+
+
+# -- judging ----
+
+
+def _findings(
+    reader: _Reader, base: _State, states: Mapping[Window, _State], series: Series, alpha: float
+) -> tuple[Finding, ...]:
+    """One finding a window on its errors, and one for what cannot be used."""
+    found = []
+    for window, state in states.items():
+        name = window.name if series.cuts else ""
+        one = drift(base.errors, state.errors).finding("error")
+        found.append(
+            replace(
+                one, slice=name, value=_level(state), limit=_level(base), why=_why(reader, base, state, window, series)
+            )
+        )
+        found += [
+            Finding("answers", count, 0.0, 1.0, Promise("none"), True, state.rows, f"{window.name}: {count:,} of {state.rows:,} rows have {what}; they are left out. {_WAY_OUT}", what, name)
+            for what, count in state.odd.items()
+        ]  # fmt: skip
+    worse = {one.slice for one in found if one.check != "answers" and one.value > one.limit}
+    return decided(found, alpha, lambda one: one.slice in worse)
+
+
+_WAY_OUT = "Correct them where they are made, or name another column in `roles`"
+
+
+def _level(state: _State) -> float:
+    """The mean size of the errors: 0 to 1, or in the target's unit."""
+    about = state.errors.columns.get("error")
+    if about is None or not about["state"]["n"]:
+        return math.nan
+    if "names" not in about["state"]:
+        read = state.statistics["regression"]
+        return get("statistic", "regression.v1")().read(read)["mae"].value
+    counts = dict(zip(about["state"]["names"].tolist(), about["state"]["counts"].tolist(), strict=True))
+    return float(counts.get("1", 0)) / int(about["state"]["n"])
+
+
+def _why(reader: _Reader, base: _State, state: _State, window: Window, series: Series) -> str:
+    before, after = _level(base), _level(state)
+    what = "mean absolute error" if reader.about.task == "regression" else "share of wrong answers"
+    if math.isnan(after):
+        return f"{window.name}: no labelled row among {state.rows:,}: the {what} is unknown"
+    return (
+        f"{window.name}: {what} {after:.4g} in {reader.labelled(state):,} labelled rows, {before:.4g} in "
+        f"{reader.labelled(base):,} of the reference"
+    )
+
+
+def _apart(a: Estimate, b: Estimate) -> bool:
+    """Whether two intervals have nothing in common."""
+    return a.low > b.high or a.high < b.low
+
+
+def _items(
+    window: Window,
+    good: Mapping[str, Estimate],
+    seen: Mapping[str, Estimate],
+    guess: tuple[Mapping[str, Estimate], str],
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "window": window.name, "start": window.start, "end": window.end, "metric": name, "measured": one,
+            "reference": good[name], "apart": _apart(one, good[name]), "estimated": guess[0].get(name, Estimate()),
+            "estimated_why": guess[1],
+        }
+        for name, one in seen.items()
+    ]  # fmt: skip
+
+
+# -- telling ----
+
+
+def _main(reader: _Reader) -> str:
+    return "mae" if reader.about.task == "regression" else "accuracy"
+
+
+def _said(one: Estimate) -> str:
+    return f"{one.value:.4g} ({one.low:.4g} to {one.high:.4g})" if one.n else "unknown"
+
+
+def _headline(
+    reader: _Reader, good: Mapping[str, Estimate], states: Mapping[Window, _State], measured: Mapping[Window, Any],
+    guessed: Mapping[Window, Any], findings: Sequence[Finding], series: Series,
+) -> str:  # fmt: skip
+    name, rows = _main(reader), sum(state.rows for state in states.values())
+    word = {"mae": "Mean absolute error", "accuracy": "Accuracy"}[name]
+    reference = f"{_said(good[name])} on the reference"
+    loud = [one for one in findings if one.alarm and one.promise.kind != "none"]
+    if not rows:
+        return f"The current table has no rows: nothing is known. {word} was {reference}."
+    if series.cuts:
+        order = [window.name for window in states]
+        bad = sorted(order.index(one.slice) for one in loud)
+        if bad:
+            return f"Errors grew in {len(bad):,} of {plural(len(order), 'window')}, first in {order[bad[0]]}. {word} was {reference}."
+        labelled = sum(reader.labelled(state) > 0 for state in states.values())
+        return f"No growth of errors is shown in {plural(labelled, 'window')} with labels, of {len(order):,}. {word} was {reference}."
+    (window,) = states
+    one, (guess, why) = measured[window][name], guessed[window]
+    if one.n:
+        grew = "The errors grew" if loud else "No growth of errors is shown"
+        return f"{word} is {_said(one)}, {reference}. {grew}."
+    if name in guess:
+        return f"No labels: {word.lower()} is estimated at {_said(guess[name])}; it was {reference}."
+    return f"No labels, so {word.lower()} is unknown{f' ({why})' if why else ''}; it was {reference}."
+
+
+def _status(reader: _Reader, states: Mapping[Window, _State], loud: set[str]) -> Mark:
+    if loud:
+        return Mark("errors grew", "bad")
+    labelled = any(reader.labelled(state) for state in states.values())
+    return Mark("no growth shown", "good") if labelled else Mark("no labels")
+
+
+def _facts(
+    reader: _Reader, base: _State, states: Mapping[Window, _State], measured: Mapping[Window, Any], guessed: Mapping[Window, Any]
+) -> list[tuple[str, str, str]]:  # fmt: skip
+    rows, labelled = sum(one.rows for one in states.values()), sum(reader.labelled(one) for one in states.values())
+    valid = sum(bool(guess) for guess, _ in guessed.values())
+    found = [
+        ("answers", f"{rows:,}", f"in {plural(len(states), 'window')}" if len(states) > 1 else "rows of current"),
+        ("labelled", f"{labelled:,}", f"{labelled / rows:.0%} of the answers" if rows else "no rows"),
+        ("reference", f"{reader.labelled(base):,}", "labelled rows"),
+    ]
+    if reader.check is not None:
+        found.append(("estimated without labels", f"{valid} of {len(states)}", "windows where the estimate is valid"))
+    return found
+
+
+def _notes(
+    about: Understood, alpha: float, guessed: Mapping[Window, Any], series: Series, left_out: int
+) -> tuple[str, ...]:
+    found = [
+        f"Read as {about.why}."
+        + (f" The positive class is {about.classes[about.positive]!r}." if about.positive >= 0 else ""),
+        f"An alarm says that the errors are not distributed as the reference's and are larger on average: of the windows "
+        f"named, a share of at most {alpha:g} is wrong on average (e-BH over exact e-values). Other metrics are shown with "
+        f"95 % intervals; “apart” means that they and the reference's have nothing in common.",
+    ]
+    why = next((why for guess, why in guessed.values() if not guess and why), "")
+    if why:
+        found.append(f"Where there is no estimate without labels: {why}.")
+    if any(guess for guess, _ in guessed.values()):
+        found.append(
+            f"Estimates without labels rest on the newest {_NEWEST:,} answers of a window, and assume that a confidence (or "
+            f"an input, for errors of numbers) means what it meant on the reference."
+        )
+    if left_out:
+        found.append(f"{plural(left_out, 'row')} without a time in column {series.at!r} are in no window")
+    return tuple(found)
+
+
+def _single(
+    reader: _Reader, base: _State, states: Mapping[Window, _State], measured: Mapping[Window, Any],
+    guessed: Mapping[Window, Any], loud: set[str],
+) -> list[Section]:  # fmt: skip
+    ((window, state),) = states.items()
+    good, seen, (guess, _) = reader.metrics(base), measured[window], guessed[window]
+    lines: list[list[Cell]] = [
+        [
+            name.replace("_", " "),
+            good[name],
+            one,
+            _change(name, good[name], one),
+            guess.get(name, Estimate()) if guess else None,
+        ]
+        for name, one in seen.items()
+    ]
+    grid = Grid(("metric", "reference", "current", "", "estimated without labels"), ("", "number", "number", "", "number"), lines)  # fmt: skip
+    return [Section("metrics", "Metrics", "With 95 % intervals.", table=grid), *_pictures(reader, base, state)]
+
+
+def _change(name: str, before: Estimate, after: Estimate) -> Mark:
+    if not _apart(before, after):
+        return Mark("")
+    up = after.value > before.value
+    if name == "bias":
+        return Mark("apart")
+    return Mark("worse", "bad") if up == (name in _LOWER) else Mark("better", "good")
+
+
+def _pictures(reader: _Reader, base: _State, state: _State) -> list[Section]:
+    """What only one window can show: confusion, curves, reliability, or the distribution of errors."""
+    if reader.about.task == "regression":
+        sides = [one.signed.columns.get("error") for one in (base, state)]
+        bars = bars_of("number", sides[0]["state"], sides[1]["state"]) if sides[0] and sides[1] else None
+        lines: list[list[Cell]] = [[name, p, q] for name, p, q in zip(bars.names, bars.reference, bars.current, strict=True)] if bars else []  # fmt: skip
+        table = Grid(("predicted − target", "share of the reference", "of current"), ("", "number", "number"), lines)
+        top: list[list[Cell]] = [["errors", bars]]
+        return [Section("errors", "Errors", "How far answers lie from the truth, above zero: too high.", table=Grid(("", "reference and current"), ("", ""), top)),
+                Section("error-table", "Errors in numbers", table=table)]  # fmt: skip
+    found = [_matrix(reader, state)] if reader.labelled(state) else []
+    if "curves" in reader.statistics:
+        about = {name: _curve(one.statistics["curves"]) for name, one in (("reference", base), ("current", state))}
+        found.append(Section("curves", "ROC and precision–recall", "", [Figure("curves_of_scores", about, "ROC and precision–recall curves")]))  # fmt: skip
+    if "calibration" in reader.statistics:
+        said = "score" if "curves" in reader.statistics else "confidence"
+        sides_ = {name: reliability(one.statistics["calibration"]) for name, one in (("reference", base), ("current", state))}  # fmt: skip
+        lede = f"On the dashed line a {said} of 0.8 comes true 8 times in 10; below it the model is too sure."
+        found.append(Section("reliability", "Reliability", lede, [Figure("reliability", {**sides_, "said": said}, "reliability curve")]))  # fmt: skip
+    return found
+
+
+def _matrix(reader: _Reader, state: _State) -> Section:
+    about = reader.about
+    seen, counts = matrix(state.statistics["confusion"])
+    names = [about.classes[int(i)] for i in seen]
+    lines: list[list[Cell]] = [
+        [there, here, int(counts[i, j]), int(counts[i, j]) / max(int(counts[i].sum()), 1)]
+        for i, there in enumerate(names)
+        for j, here in enumerate(names)
+        if counts[i, j] and i != j
+    ]
+    lines.sort(key=lambda line: -int(str(line[2])))
+    figures = (
+        [Figure("confusion", {"classes": names, "counts": counts.tolist()}, "confusion matrix")] if len(names) <= _CLASSES else []
+    )  # fmt: skip
+    table = Grid(("target", "answered", "rows", "share of the target"), ("", "", "number", "number"), lines[:10])
+    return Section("confusion", "Confusion", "Targets down, answers across; below, the most frequent mistakes.", figures, table)  # fmt: skip
+
+
+def _curve(state: Any) -> dict[str, list[float]]:
+    """ROC and precision–recall at up to 400 points each; empty where a class was never seen."""
+    false, true, _ = roc(state)
+    precision, recall, _ = precision_recall(state)
+    if np.isnan(false).any() or np.isnan(true).any():
+        return {}
+    found = {}
+    for names, pair in ((("false", "true"), (false, true)), (("recall", "precision"), (recall, precision))):
+        kept = np.unique(np.linspace(0, len(pair[0]) - 1, _CURVE).round().astype(int))
+        found |= {name: values[kept].round(5).tolist() for name, values in zip(names, pair, strict=True)}
+    return found
+
+
+def _series(
+    reader: _Reader, base: _State, states: Mapping[Window, _State], measured: Mapping[Window, Any],
+    guessed: Mapping[Window, Any], loud: set[str],
+) -> list[Section]:  # fmt: skip
+    good, windows = reader.metrics(base), list(states)
+    drawn = [
+        name for name in _PANELS if name in good and any(measured[w][name].n or name in guessed[w][0] for w in windows)
+    ][:5]
+    panels = [
+        {
+            "metric": name.replace("_", " "), "reference": good[name], "values": [measured[w][name] for w in windows],
+            "estimated": [guessed[w][0].get(name, Estimate()) for w in windows],
+            "loud": [w.name in loud and name == _main(reader) for w in windows],
+        }
+        for name in drawn
+    ]  # fmt: skip
+    figure = Figure("metrics", {"windows": [w.name for w in windows], "metrics": panels}, "metrics over windows")
+    shown = list(dict.fromkeys([_main(reader), *drawn]))[:4]
+    lines: list[list[Cell]] = [
+        [
+            w.name, states[w].rows, reader.labelled(states[w]), Mark("errors grew", "bad") if w.name in loud else Mark(""),
+            *(measured[w][name] if measured[w][name].n else None for name in shown), _guess(reader, guessed[w]),
+        ]
+        for w in windows
+    ]  # fmt: skip
+    heads = (
+        "window",
+        "rows",
+        "labelled",
+        "",
+        *(name.replace("_", " ") for name in shown),
+        f"{_main(reader)} without labels",
+    )
+    kinds = ("", "number", "number", "", *("number" for _ in shown), "words")
+    lede = "Blue is measured, with its interval, red an alarm; orange is estimated without labels; the grey band is the reference's interval."
+    return [
+        Section("series", "Metrics over windows", lede, [figure]),
+        Section(
+            "windows", "Windows", "“Unknown” is said with its reason in the JSON.", table=Grid(heads, kinds, lines)
+        ),
+    ]
+
+
+def _guess(reader: _Reader, guess: tuple[Mapping[str, Estimate], str]) -> Cell:
+    if _main(reader) in guess[0]:
+        return guess[0][_main(reader)]
+    return "unknown" if guess[1] else None
