@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from luthier.errors import need
@@ -213,8 +214,8 @@ def reliability(about: Mapping[str, Any]) -> Any:
 
 
 def _ticks(made: Any, ats: Sequence[str], row: int = 0) -> None:
-    """At most five names of windows below the axis: they fit on a phone."""
-    step = max(1, math.ceil(len(ats) / 5))
+    """At most four names of windows below the axis: they fit on a phone."""
+    step = max(1, math.ceil(len(ats) / 4))
     chosen = list(range(0, len(ats), step))
     where = {"row": row, "col": 1} if row else {}
     made.update_xaxes(
@@ -224,6 +225,11 @@ def _ticks(made: Any, ats: Sequence[str], row: int = 0) -> None:
 
 
 def _short(name: str) -> str:
-    """2026-03-01 08:00 on two lines; other names cut."""
+    """2026-03-01 08:00 as "1 Mar" over "08:00"; other names cut."""
     day, _, hour = name.partition(" ")
-    return f"{day}<br>{hour}" if hour and len(name) <= 22 else name[:14]
+    try:
+        at = date.fromisoformat(day)
+    except ValueError:
+        name = name.partition("–")[0]  # rows 501–1,000 by its first row
+        return name if len(name) <= 12 else name[:11] + "…"
+    return f"{at.day} {at:%b}" + (f"<br>{hour}" if hour else "")

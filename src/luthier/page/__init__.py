@@ -42,10 +42,10 @@ def sheet_document(sheet: Sheet, figures: Mapping[str, Any], plotly_js: str = ""
         made.append(section("notes", "Notes", "", grids.notes(sheet.notes)))
     header = _head("", sheet.title, sheet.status.text, sheet.status.tone, sheet.headline, sheet.facts)
     words = "Times are UTC. Every number on this page is also in the Markdown and JSON files."
-    return _whole(escaped(sheet.title, 120), header, made, words, plotly_js)
+    return _whole(escaped(sheet.title, 120), header, made, words, plotly_js, ' class="wide"')
 
 
-def _whole(title: str, header: str, sections: Sequence[str], words: str, plotly_js: str) -> str:
+def _whole(title: str, header: str, sections: Sequence[str], words: str, plotly_js: str, body: str = "") -> str:
     own = files("luthier.page").joinpath("script.js").read_text(encoding="utf-8")
     scripts = (plotly_js, own) if plotly_js else ()
     style = files("luthier.page").joinpath("style.css").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def _whole(title: str, header: str, sections: Sequence[str], words: str, plotly_
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="referrer" content="no-referrer">\n<title>{title}</title>\n<style>{style}</style></head>\n<body>\n'
+        f'<meta name="referrer" content="no-referrer">\n<title>{title}</title>\n<style>{style}</style></head>\n<body{body}>\n'
         f"{header}\n<main>\n{inner}\n</main>\n{_footer(words, bool(scripts))}\n"
         + "".join(f"<script>{script}</script>\n" for script in scripts)
         + "</body></html>\n"

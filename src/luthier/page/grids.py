@@ -33,7 +33,7 @@ def cell(value: Cell) -> str:
         first, _, rest = escaped(estimate_text(value)).partition(" (")
         return first + (f"<br><small>{rest.removesuffix(')')}</small>" if rest else "")
     if isinstance(value, Mark):
-        return pill(value.text, value.tone)
+        return pill(value.text, value.tone) if value.text else ""
     if isinstance(value, Bars):
         return bars_svg(value)
     if isinstance(value, Line):

@@ -119,7 +119,7 @@ def report(
     good = reader.metrics(base)
     items = [item for window in states for item in _items(window, good, measured[window], guessed[window])]
     sections = (_series if series.cuts else _single)(reader, base, states, measured, guessed, loud)
-    notes = _notes(about, alpha, guessed, series, left_out)
+    notes = _notes(about, alpha, guessed, series, left_out, _contradicted(reader, measured, guessed))
     sheet = Sheet(
         title, _headline(reader, good, states, measured, guessed, findings, series), _status(reader, states, loud),
         _facts(reader, base, states, measured, guessed), sections, notes,
@@ -385,9 +385,16 @@ def _facts(
     return found
 
 
+def _contradicted(reader: _Reader, measured: Mapping[Window, Any], guessed: Mapping[Window, Any]) -> list[str]:
+    """Windows in which labels say that the estimate without them is wrong: the interval of one and the other are apart."""
+    name = _main(reader)
+    return [w.name for w, (guess, _) in guessed.items() if name in guess and _apart(guess[name], measured[w][name])]
+
+
 def _notes(
-    about: Understood, alpha: float, guessed: Mapping[Window, Any], series: Series, left_out: int
-) -> tuple[str, ...]:
+    about: Understood, alpha: float, guessed: Mapping[Window, Any], series: Series, left_out: int,
+    contradicted: Sequence[str],
+) -> tuple[str, ...]:  # fmt: skip
     found = [
         f"Read as {about.why}."
         + (f" The positive class is {about.classes[about.positive]!r}." if about.positive >= 0 else ""),
@@ -402,6 +409,12 @@ def _notes(
         found.append(
             f"Estimates without labels rest on the newest {_NEWEST:,} answers of a window, and assume that a confidence (or "
             f"an input, for errors of numbers) means what it meant on the reference."
+        )
+    if contradicted:
+        more = f" and {len(contradicted) - 5} more" if len(contradicted) > 5 else ""
+        found.append(
+            f"Labels contradict the estimate in {', '.join(contradicted[:5])}{more}: there, believe the labels. What the same "
+            f"inputs mean has changed, which no estimate without labels can see."
         )
     if left_out:
         found.append(f"{plural(left_out, 'row')} without a time in column {series.at!r} are in no window")
@@ -523,7 +536,7 @@ def _series(
         *(name.replace("_", " ") for name in shown),
         f"{_main(reader)} without labels",
     )
-    kinds = ("", "number", "number", "", *("number" for _ in shown), "words")
+    kinds = ("number", "number", "number", "", *("number" for _ in shown), "number")
     lede = "Blue is measured, with its interval, red an alarm; orange is estimated without labels; the grey band is the reference's interval."
     return [
         Section("series", "Metrics over windows", lede, [figure]),

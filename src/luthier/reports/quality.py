@@ -370,13 +370,22 @@ def _every(
         lines.append(
             [
                 name, Mark("fault", "bad") if name in loud else Mark(""), (b or a or {}).get("said", ""), bars,
-                _gone(a, base.summary.rows), _gone(b, now.summary.rows), _values(a), _values(b),
+                _pair(*(_gone(one, state.summary.rows) for one, state in ((a, base), (b, now)))), _pair_text(_values(a), _values(b)),
             ]
         )  # fmt: skip
-    heads = ("column", "", "holds", "reference and current", "missing before", "missing", "values before", "values")
-    kinds = ("", "", "", "", "number", "number", "number", "number")
+    heads = ("column", "", "holds", "reference and current", "without a value", "values")
+    kinds = ("", "", "", "", "number", "words")
     lede = f"The picture and numbers are of {window.name}, the last window." if series.cuts else ""
     return Section("columns", "Every column", lede, table=Grid(heads, kinds, lines))
+
+
+def _pair(before: Estimate, after: Estimate) -> str:
+    return _pair_text(*(f"{one.value:.2%}" if one.n else None for one in (before, after)))
+
+
+def _pair_text(before: str | None, after: str | None) -> str:
+    """What was and what is; once where they are the same."""
+    return before or "–" if before == after else f"{before or '–'} → {after or '–'}"
 
 
 def _values(about: Any) -> str | None:
