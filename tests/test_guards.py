@@ -21,10 +21,10 @@ LAYERS = [
      "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
-     "support", "domain", "calibrated", "running", "parquet"},
+     "support", "domain", "calibrated", "running", "parquet", "tables", "tablefiles", "sheets", "answers", "extremes"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "watching", "loop"},
+    {"workshop", "watching", "loop", "reports"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -56,6 +56,13 @@ WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("d
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
 WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors"), ("outliers", "support")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
+WITHIN |= {
+    ("files", "tablefiles"),
+    ("frames", "answers"),
+    ("evidence", "extremes"),
+    ("statistics", "sheets"),
+    ("distances", "sheets"),
+}
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}
 

@@ -69,16 +69,16 @@ def part_of(table: Any, rows: Any = slice(None), names: Iterable[str] | None = N
     """Those rows (a slice or indices) of those columns (None: all), as a table of the same library."""
     if isinstance(table, Mapping):
         kept = table if names is None else {name: table[name] for name in names}
-        arrays = {
-            str(name): values if hasattr(values, "dtype") else np.asarray(values) for name, values in kept.items()
-        }
-        return {
-            name: (values.to_numpy() if hasattr(values, "iloc") else values)[rows] for name, values in arrays.items()
-        }
+        return {str(name): _as_array(values)[rows] for name, values in kept.items()}
     import narwhals as nw
 
     frame = nw.from_native(_batch_as_table(table), eager_only=True)
     return (frame if names is None else frame.select(list(names)))[rows].to_native()
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """A column of a dictionary as an array, whatever library it is of."""
+    return values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
 
 
 def statistic_of(kind: Kind) -> Histogram | Counts | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -108,7 +109,7 @@ def _numbers(a: State, b: State, loud: bool) -> Bars:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
     both = [_spread(state, edges) for state in (a, b)]
-    names = [f"{start:.4g} to {end:.4g}" for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    names = [f"{start:.4g} to {end:.4g}" for start, end in pairwise(edges.tolist())]
     return Bars(both[0], both[1], tuple(names), loud)
 
 

@@ -156,9 +156,7 @@ def parts_of(table: Table) -> Iterable[Any]:
     return table
 
 
-def fold(
-    table: Table, series: Series, step: Callable[[T | None, Any], T], stop: Callable[[], None] = lambda: None
-) -> tuple[dict[Window, T], int]:
+def fold(table: Table, series: Series, step: Callable[[T | None, Any], T]) -> tuple[dict[Window, T], int]:
     """Every window's state, in order, and how many rows have no time. `step(state or None, part) → state`.
 
     A table or a stream of tables; a window may be spread over its parts. Without any row there is one empty window.
@@ -167,23 +165,29 @@ def fold(
     left_out = row = 0
     first = None
     for part in parts_of(table):
-        first = part if first is None else first
+        if first is None:
+            first, series = part, _settled(series, part)
         for window, rows in _cut(part, series, row):
             if window is None:
                 left_out += len(rows)
                 continue
-            chosen = part_of(part, rows, _flat_names(part, series))
+            chosen = part_of(part, rows, series.named(part))
             found[window] = step(found.get(window), chosen)
             if len(found) > MOST_WINDOWS:
                 raise StateError(f"more than {MOST_WINDOWS:,} windows: cut into longer ones with `every` or `chunk`")
         row += length_of(part)
     if not found and first is not None:
-        found[Window()] = step(None, part_of(first, slice(0, 0), _flat_names(first, series)))
+        found[Window()] = step(None, part_of(first, slice(0, 0), series.named(first)))
     return {window: found[window] for window in sorted(found, key=lambda one: one.order)}, left_out
 
 
-def _flat_names(part: Any, series: Series) -> list[str]:
-    return series.named(part)
+def _settled(series: Series, first: Any) -> Series:
+    """Cut by time without a length: days, or hours where the first part spans two days at most."""
+    if series.at is None or series.every is not None or series.chunk is not None:
+        return series
+    known = _seconds(first, series.at, length_of(first))
+    known = known[~np.isnan(known)]
+    return replace(series, every="hour" if len(known) and known.max() - known.min() <= 2 * _SPANS["day"] else "day")
 
 
 def _cut(part: Any, series: Series, row: int) -> Iterator[tuple[Window | None, Any]]:
@@ -202,7 +206,7 @@ def _cut(part: Any, series: Series, row: int) -> Iterator[tuple[Window | None, A
     gone = np.flatnonzero(np.isnan(seconds))
     if len(gone):
         yield None, gone
-    starts = _starts(seconds, series.every or _fitting(seconds))
+    starts = _starts(seconds, series.every or "day")
     order = np.argsort(starts, kind="stable")[: n - len(gone)]  # NaN is last
     cuts = np.flatnonzero(np.diff(starts[order], prepend=np.nan) != 0)
     for begin, end in zip(cuts, np.append(cuts[1:], len(order)), strict=True):
@@ -257,12 +261,6 @@ def _one_time(text: Any, name: str) -> float:
     return math.nan if found is None else found.timestamp()
 
 
-def _fitting(seconds: np.ndarray) -> str:
-    """The length of windows where none is given: days, or hours within two days."""
-    known = seconds[~np.isnan(seconds)]
-    return "hour" if len(known) and known.max() - known.min() <= 2 * _SPANS["day"] else "day"
-
-
 def _starts(seconds: np.ndarray, every: str | float) -> np.ndarray:
     """The start (Unix seconds) of the window of every row; weeks begin on Monday, all in UTC."""
     if every == "month":
@@ -280,7 +278,7 @@ def _named(start: float, series: Series) -> Window:
         end = (begin + timedelta(days=32)).replace(day=1)
     else:
         end = begin + timedelta(seconds=_SPANS[every or "day"] if not isinstance(every, int | float) else every * 60)
-    daily = every in ("day", "week") or (every is None and start % 86_400 == 0)
+    daily = every in ("day", "week")
     name = f"{begin:%Y-%m}" if every == "month" else f"{begin:%Y-%m-%d}" if daily else f"{begin:%Y-%m-%d %H:%M}"
     return Window(name, begin, end, start)
 

@@ -288,7 +288,7 @@ def _level(state: _State) -> float:
         return math.nan
     if "names" not in about["state"]:
         read = state.statistics["regression"]
-        return get("statistic", "regression.v1")().read(read)["mae"].value
+        return float(get("statistic", "regression.v1")().read(read)["mae"].value)
     counts = dict(zip(about["state"]["names"].tolist(), about["state"]["counts"].tolist(), strict=True))
     return float(counts.get("1", 0)) / int(about["state"]["n"])
 
@@ -455,11 +455,9 @@ def _pictures(reader: _Reader, base: _State, state: _State) -> list[Section]:
     if reader.about.task == "regression":
         sides = [one.signed.columns.get("error") for one in (base, state)]
         bars = bars_of("number", sides[0]["state"], sides[1]["state"]) if sides[0] and sides[1] else None
-        lines: list[list[Cell]] = [[name, p, q] for name, p, q in zip(bars.names, bars.reference, bars.current, strict=True)] if bars else []  # fmt: skip
-        table = Grid(("predicted − target", "share of the reference", "of current"), ("", "number", "number"), lines)
-        top: list[list[Cell]] = [["errors", bars]]
-        return [Section("errors", "Errors", "How far answers lie from the truth, above zero: too high.", table=Grid(("", "reference and current"), ("", ""), top)),
-                Section("error-table", "Errors in numbers", table=table)]  # fmt: skip
+        lede = "How far answers lie from the truth; the reference in grey, current before it. Right of the middle: too high."
+        table = Grid(("", "reference and current"), ("", ""), [["predicted − target", bars]])
+        return [Section("errors", "Errors", lede, table=table)]
     found = [_matrix(reader, state)] if reader.labelled(state) else []
     if "curves" in reader.statistics:
         about = {name: _curve(one.statistics["curves"]) for name, one in (("reference", base), ("current", state))}
@@ -496,7 +494,7 @@ def _curve(state: Any) -> dict[str, list[float]]:
     precision, recall, _ = precision_recall(state)
     if np.isnan(false).any() or np.isnan(true).any():
         return {}
-    found = {}
+    found: dict[str, list[float]] = {}
     for names, pair in ((("false", "true"), (false, true)), (("recall", "precision"), (recall, precision))):
         kept = np.unique(np.linspace(0, len(pair[0]) - 1, _CURVE).round().astype(int))
         found |= {name: values[kept].round(5).tolist() for name, values in zip(names, pair, strict=True)}
