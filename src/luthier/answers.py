@@ -142,11 +142,12 @@ def _task(found: Mapping[str, Any], chosen: Mapping[str, Any], asked: str) -> tu
         column = found[chosen[role]]
         if column.kind != "number":
             return "classes", f"classification: {role} holds {column.said}"
-    values = np.asarray(found[chosen["target"]].values, np.float64)
-    values = values[np.isfinite(values)]
-    if (values != np.trunc(values)).any() or len(np.unique(values)) > _NUMBERS:
-        return "regression", "regression: the target holds quantities"
-    return "classes", f"classification: the target holds {len(np.unique(values))} whole numbers"
+    for role in ("target", "predicted"):
+        values = np.asarray(found[chosen[role]].values, np.float64)
+        values = values[np.isfinite(values)]
+        if (values != np.trunc(values)).any() or len(np.unique(values)) > _NUMBERS:
+            return "regression", f"regression: {role} holds quantities"
+    return "classes", "classification: target and predicted hold few whole numbers"
 
 
 def _features(reference: Any, used: set[str]) -> tuple[str, ...]:

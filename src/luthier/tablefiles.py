@@ -69,7 +69,10 @@ def _delimited(path: Path) -> Any:
     form = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
         try:
-            return csv.read_csv(path, parse_options=form, convert_options=csv.ConvertOptions(strings_can_be_null=False))
+            table = csv.read_csv(
+                path, parse_options=form, convert_options=csv.ConvertOptions(strings_can_be_null=False)
+            )
+            return _objects(path) if any(map(pa.types.is_binary, table.schema.types)) else table  # binary: no UTF-8
         except pa.ArrowInvalid:
             head = csv.open_csv(path, parse_options=form).schema.names
             text = csv.ConvertOptions(column_types=dict.fromkeys(head, pa.string()))

@@ -209,7 +209,7 @@ def _cut(part: Any, series: Series, row: int) -> Iterator[tuple[Window | None, A
     starts = _starts(seconds, series.every or "day")
     order = np.argsort(starts, kind="stable")[: n - len(gone)]  # NaN is last
     cuts = np.flatnonzero(np.diff(starts[order], prepend=np.nan) != 0)
-    for begin, end in zip(cuts, np.append(cuts[1:], len(order)), strict=True):
+    for begin, end in zip(cuts, [*cuts[1:], len(order)], strict=False):
         rows = order[begin:end]
         straight = rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all()
         yield _named(float(starts[rows[0]]), series), slice(int(rows[0]), int(rows[-1]) + 1) if straight else rows

@@ -159,7 +159,7 @@ def _findings(base: _State, now: _State, where: str) -> Iterator[Finding]:
     """Everything that was looked at in one window; those without fault too, for e-BH is over all of them."""
     for name in _names(base, now):
         a, b = base.summary.columns.get(name), now.summary.columns.get(name)
-        if a is None or b is None or not _same_kind(a, b):
+        if a is None or b is None or (now.summary.rows and not _same_kind(a, b)):
             yield _schema(name, a, b, base, now, where)
             continue
         yield from _column(name, a, b, base, now, where)
@@ -191,7 +191,7 @@ def _column(name: str, a: Any, b: Any, base: _State, now: _State, where: str) ->
     n, of = now.summary.rows, base.summary.rows
     lost, known = q["missing"] + _lost(b, n), p["missing"] + _lost(a, of)
     yield _weighed(name, "missing", lost, n, known, of, e_value([of - known, known], [n - lost, lost]), where)
-    if "null" in (a["said"], b["said"]) or not q["n"]:
+    if "null" in (a["said"], b["said"]) or not q["n"] or not _same_kind(a, b):
         return
     if a["kind"] == "number":
         low, high = now.beyond.get(name, (0, 0))
