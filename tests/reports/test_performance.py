@@ -87,7 +87,7 @@ def test_an_estimate_that_is_not_valid_is_unknown() -> None:
 
 
 def test_the_promise_holds_over_all_windows() -> None:
-    runs = 100
+    runs = 60
     wrong = sum(
         bool(luthier.report("performance", {k: v for k, v in binary(400, 2 * i).items() if k[0] != "x"},
                             {k: v for k, v in binary(200, 2 * i + 1).items() if k[0] != "x"}, chunk=50).alarms)

@@ -72,7 +72,7 @@ def test_numbers_are_exact() -> None:
 
 
 def test_good_rows_are_quiet_as_often_as_promised() -> None:
-    runs = 150
+    runs = 100
     wrong = sum(bool(luthier.report("quality", table(300, 2 * i), table(100, 2 * i + 1)).alarms) for i in range(runs))
     assert clopper_pearson(wrong, runs, 0.01)[0] <= 0.05, f"{wrong} of {runs} good tables were called faulty"
 
