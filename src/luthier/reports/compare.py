@@ -111,7 +111,7 @@ def _grid(items: Iterable[Mapping[str, Any]], alone: bool) -> Grid:
     lines: list[list[Cell]] = []
     for item in items:
         name = item["model"] or "no champion"
-        pages, alarms = item["open_pages"], item["alarms"]
+        pages = item["open_pages"]
         unknown = "unknown" if item["answers"] else None
         lines.append(
             [
@@ -119,11 +119,16 @@ def _grid(items: Iterable[Mapping[str, Any]], alone: bool) -> Grid:
                 item["line"] if any(map(math.isfinite, item["line"].values)) else None,
                 item["accuracy_now"] if item["accuracy_now"].n else unknown, item["accuracy_registered"],
                 item["estimated"] if item["estimated"].n else unknown,
-                Mark(f"{pages} open: {item['pages']}", "bad") if pages else Mark(""),
-                Mark(f"{alarms}: {item['checks_alarmed']}", "bad") if alarms else 0, item["answers"], item["labels"],
+                Mark(f"{pages} open", "bad") if pages else 0, item["answers"], item["labels"], _calls(item),
             ]
         )  # fmt: skip
     heads = ("version" if alone else "project", *([] if alone else ["model"]), "", "accuracy over time", "now", "when registered",
-             "without labels", "pages", "checks in alarm", "answers", "labels")  # fmt: skip
-    kinds = ("", *([] if alone else [""]), "", "", "number", "number", "number", "", "", "number", "number")
+             "without labels", "pages", "answers", "labels", "what calls")  # fmt: skip
+    kinds = ("", *([] if alone else [""]), "", "", "number", "number", "number", "", "number", "number", "words")
     return Grid(heads, kinds, lines)
+
+
+def _calls(item: Mapping[str, Any]) -> str:
+    """The open pages, and checks in alarm beside them."""
+    alarms = f"in alarm: {item['checks_alarmed']}" if item["alarms"] else ""
+    return "; ".join(part for part in (item["pages"], alarms) if part)

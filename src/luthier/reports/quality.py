@@ -123,6 +123,8 @@ def _row_hashes(columns: Sequence[Column], n: int) -> np.ndarray:
 def _hashes(column: Column) -> np.ndarray:
     """A hash (n,) of every value."""
     values = column.values
+    if column.kind == "time" and not isinstance(values, np.ndarray):
+        values = values.to_numpy() if hasattr(values, "chunks") else values.to_numpy(zero_copy_only=False)
     if isinstance(values, np.ndarray) and values.dtype.kind in "iufmM":
         plain = values.astype(np.float64) + 0.0 if values.dtype.kind == "f" else values
         return hash64(np.ascontiguousarray(plain).view(f"u{plain.dtype.itemsize}").astype(np.uint64))
