@@ -98,7 +98,7 @@ def test_imports_go_down_only(name: str) -> None:
     for other in imported(modules()[name]):
         there, *rest = other.split(".")
         if there == room:
-            own = room in SURFACES | {"page", "demo", "figures"} or inner == ["__init__"]
+            own = room in SURFACES | {"page", "demo", "figures", "reports"} or inner == ["__init__"]
             assert own or not rest or rest == ["base"], (
                 f"{name} imports its sibling {other}; only base.py may be shared"
             )

@@ -124,7 +124,7 @@ def _grid(items: Iterable[Mapping[str, Any]], alone: bool) -> Grid:
         )  # fmt: skip
     heads = ("version" if alone else "project", *([] if alone else ["model"]), "", "accuracy over time", "now", "when registered",
              "without labels", "pages", "answers", "labels", "what calls")  # fmt: skip
-    kinds = ("", *([] if alone else [""]), "", "", "number", "number", "number", "", "number", "number", "words")
+    kinds = ("", *([] if alone else [""]), "", "", "number", "number", "number", "", "number", "number", "")
     return Grid(heads, kinds, lines)
 
 

@@ -4,97 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from luthier.answers import Answers, Understood, understand
+from luthier.answers import Understood, understand
 from luthier.errors import StateError
 from luthier.frames import is_table
-from luthier.names import get
 from luthier.reports.base import Report, Series, Table, Window, decided, fold, parts_of, plural
+from luthier.reports.measured import NEWEST, Reader, State, level, started
 from luthier.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
-from luthier.stages.drift import Summary, drift, summarise
+from luthier.stages.drift import drift
 from luthier.statistics.calibration import reliability
 from luthier.statistics.confusion import matrix
 from luthier.statistics.curves import precision_recall, roc
-from luthier.types import Columns, Estimate, Finding, Promise
+from luthier.types import Estimate, Finding, Promise
 
 __all__ = ["report"]
 
-_NEWEST = 5_000  # answers of a window that its estimate without labels rests on
 _PANELS = ("accuracy", "roc_auc", "f1", "f1_macro", "log_loss", "ece", "mae", "rmse", "bias", "r2")
 _CURVE = 400  # points of a drawn curve
 _CLASSES = 40  # classes whose confusion matrix is drawn
 _LOWER = ("log_loss", "brier", "ece", "mae", "rmse")
 """Metrics that are better when smaller."""
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is kept of a window: rows, statistics by name, the sizes of its errors, and the memory of the estimate."""
-
-    rows: int
-    statistics: Mapping[str, Any]
-    errors: Summary
-    signed: Summary
-    memory: Any
-    odd: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """How a window is summed up: the statistics of the task and the check that estimates without labels."""
-
-    about: Understood
-    statistics: Mapping[str, Any]
-    check: Any = None
-    start: Any = None
-    scale: float = 1.0
-
-    def step(self, state: _State | None, part: Any) -> _State:
-        answers = self.about.read(part)
-        seen = {name: one.observe(answers.columns) for name, one in self.statistics.items()}
-        memory = self._memory(state, answers)
-        fresh = _State(
-            answers.rows, seen, _errors(self.about, answers), _signed(self.about, answers), memory, answers.odd
-        )
-        return fresh if state is None else self._merged(state, fresh)
-
-    def _memory(self, state: _State | None, answers: Answers) -> Any:
-        if self.check is None:
-            return None
-        before = self.start if state is None else state.memory
-        return self.check.step(before, _for_check(self.about, answers, self.scale))[0] if answers.rows else before
-
-    def _merged(self, a: _State, b: _State) -> _State:
-        merged = {name: one.merge(a.statistics[name], b.statistics[name]) for name, one in self.statistics.items()}
-        odd = {name: a.odd.get(name, 0) + b.odd.get(name, 0) for name in {**a.odd, **b.odd}}
-        return _State(a.rows + b.rows, merged, a.errors.merge(b.errors), a.signed.merge(b.signed), b.memory, odd)
-
-    def metrics(self, state: _State) -> dict[str, Estimate]:
-        read = {name: one.read(state.statistics[name]) for name, one in self.statistics.items()}
-        return _regression(read) if self.about.task == "regression" else _classification(self.about, read)
-
-    def labelled(self, state: _State) -> int:
-        """Rows with both an answer and a target."""
-        name = "regression" if self.about.task == "regression" else "confusion"
-        return int(state.statistics[name]["n"])
-
-    def estimated(self, state: _State) -> tuple[dict[str, Estimate], str]:
-        """Metrics estimated without labels, by name, and why there are none or what they rest on."""
-        if self.check is None:
-            return {}, ""
-        reading = self.check.read(state.memory)
-        if not reading.valid:
-            return {}, reading.why
-        if self.about.task == "regression":
-            return {"mae": _scaled(reading.estimate, self.scale)}, reading.why.replace(
-                "estimated loss", "estimated error"
-            )
-        found = self.check.estimates(state.memory)
-        return _classification_estimates(self.about, found) | {"accuracy": reading.estimate}, reading.why
 
 
 def report(
@@ -106,7 +39,7 @@ def report(
     """
     known = reference if is_table(reference) else _one(reference)
     about = understand(known, roles)
-    reader, base = _started(about, known)
+    reader, base = started(about, known)
     if not reader.labelled(base):
         raise StateError("the reference has no labelled row: give the model's good days with their targets")
     states, left_out = fold(current, series, reader.step)
@@ -139,126 +72,11 @@ def _one(stream: Iterable[Any]) -> Any:
     return pa.concat_tables(tables)
 
 
-# -- reading ----
-
-
-def _started(about: Understood, reference: Any) -> tuple[_Reader, _State]:
-    answers = about.read(reference)
-    plain = _Reader(about, _statistics(about, answers.columns))
-    base = plain.step(None, reference)
-    if not about.features or not ("confidence" in answers.columns or about.task == "regression"):
-        return plain, base
-    sizes = answers.columns["size"] if about.task == "regression" else np.zeros(0)
-    scale = float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 1.0
-    known = _for_check(about, answers, scale or 1.0)
-    names = tuple(name for name in known if name.startswith("in:") or name == "embedding")
-    kind = get("check", "loss_free.v1" if about.task == "regression" else "label_free.v2")
-    check = kind(window=_NEWEST, columns=names)
-    return _Reader(about, plain.statistics, check, check.start(known), scale or 1.0), base
-
-
-def _statistics(about: Understood, columns: Columns) -> dict[str, Any]:
-    if about.task == "regression":
-        return {"regression": get("statistic", "regression.v1")()}
-    found = {"confusion": get("statistic", "confusion.v1")()}
-    if "score" in columns:
-        found["curves"] = get("statistic", "curves.v1")(target="is_positive")
-        found["calibration"] = get("statistic", "calibration.v1")(probability="score", outcome="positive", bins=10)
-        found["log_loss"] = get("statistic", "log_loss.v1")(probability="score", target="is_positive", of="positive")
-    elif "probabilities" in columns:
-        found["log_loss"] = get("statistic", "log_loss.v1")(probability="probabilities", of="classes")
-    if "calibration" not in found and "confidence" in columns:
-        found["calibration"] = get("statistic", "calibration.v1")(bins=10)
-    return {name: _Renamed(one, about.positive) for name, one in found.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Renamed:
-    """A statistic on columns in which the positive class is 1, whatever its index is."""
-
-    inner: Any
-    positive: int
-
-    def observe(self, columns: Columns) -> Any:
-        target = columns["target"]
-        if self.positive < 0:
-            return self.inner.observe(columns)
-        is_positive = np.where(target < 0, -1, (target == self.positive).astype(np.int64))
-        named = {"target": is_positive} if type(self.inner).__name__ == "Calibration" else {}
-        return self.inner.observe({**columns, "is_positive": is_positive, **named})
-
-    def merge(self, a: Any, b: Any) -> Any:
-        return self.inner.merge(a, b)
-
-    def read(self, state: Any) -> Mapping[str, Estimate]:
-        found: Mapping[str, Estimate] = self.inner.read(state)
-        return found
-
-
-def _for_check(about: Understood, answers: Answers, scale: float) -> dict[str, Any]:
-    """The columns by which accuracy, or the mean error as a share of `scale`, is estimated without labels."""
-    columns = answers.columns
-    kept = {name: values for name, values in columns.items() if name.startswith("in:") or name == "embedding"}
-    if about.task == "regression":
-        kept["in:predicted"] = columns["predicted"]
-        return kept | {"loss": np.minimum(columns["size"] / scale, 1.0)}
-    return kept | {name: columns[name] for name in ("confidence", "predicted", "target", "loss")}
-
-
-def _errors(about: Understood, answers: Answers) -> Summary:
-    """What the evidence compares: whether each answer was wrong, or the size of its error; unlabelled rows left out."""
-    values = answers.columns["size" if about.task == "regression" else "loss"]
-    known = values[np.isfinite(values)]
-    if about.task == "regression":
-        return summarise({"error": known})
-    return summarise({"error": known.astype(np.int64)}, ("error",))
-
-
-def _signed(about: Understood, answers: Answers) -> Summary:
-    if about.task != "regression":
-        return Summary()
-    values = answers.columns["error"]
-    return summarise({"error": values[np.isfinite(values)]})
-
-
-def _classification(about: Understood, read: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Estimate]:
-    found = read["confusion"]
-    if about.task == "binary":
-        i = about.positive
-        made = {"accuracy": found["accuracy"]}
-        made |= {name: found.get(f"{name}[{i}]", Estimate()) for name in ("precision", "recall", "f1")}
-    else:
-        made = {
-            name: found[name] for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted")
-        }
-    made["balanced_accuracy"] = found["balanced_accuracy"]
-    for name, source in (("roc_auc", "curves"), ("average_precision", "curves"), ("log_loss", "log_loss"), ("brier", "log_loss"), ("ece", "calibration")):  # fmt: skip
-        if source in read:
-            made[name] = read[source][name]
-    return made
-
-
-def _classification_estimates(about: Understood, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    names = {name: name for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro")}
-    if about.task == "binary":
-        i = about.positive
-        names = {f"{name}[{i}]": name for name in ("precision", "recall", "f1")} | {"auroc": "roc_auc"}
-    return {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
-
-
-def _regression(read: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Estimate]:
-    return {name: read["regression"][name] for name in ("mae", "rmse", "bias", "r2")}
-
-
-def _scaled(one: Estimate, by: float) -> Estimate:
-    return Estimate(one.value * by, one.n, one.low * by, one.high * by)
-
-
 # -- judging ----
 
 
 def _findings(
-    reader: _Reader, base: _State, states: Mapping[Window, _State], series: Series, alpha: float
+    reader: Reader, base: State, states: Mapping[Window, State], series: Series, alpha: float
 ) -> tuple[Finding, ...]:
     """One finding a window on its errors, and one for what cannot be used."""
     found = []
@@ -267,7 +85,7 @@ def _findings(
         one = drift(base.errors, state.errors).finding("error")
         found.append(
             replace(
-                one, slice=name, value=_level(state), limit=_level(base), why=_why(reader, base, state, window, series)
+                one, slice=name, value=level(state), limit=level(base), why=_why(reader, base, state, window, series)
             )
         )
         found += [
@@ -281,20 +99,8 @@ def _findings(
 _WAY_OUT = "Correct them where they are made, or name another column in `roles`"
 
 
-def _level(state: _State) -> float:
-    """The mean size of the errors: 0 to 1, or in the target's unit."""
-    about = state.errors.columns.get("error")
-    if about is None or not about["state"]["n"]:
-        return math.nan
-    if "names" not in about["state"]:
-        read = state.statistics["regression"]
-        return float(get("statistic", "regression.v1")().read(read)["mae"].value)
-    counts = dict(zip(about["state"]["names"].tolist(), about["state"]["counts"].tolist(), strict=True))
-    return float(counts.get("1", 0)) / int(about["state"]["n"])
-
-
-def _why(reader: _Reader, base: _State, state: _State, window: Window, series: Series) -> str:
-    before, after = _level(base), _level(state)
+def _why(reader: Reader, base: State, state: State, window: Window, series: Series) -> str:
+    before, after = level(base), level(state)
     what = "mean absolute error" if reader.about.task == "regression" else "share of wrong answers"
     if math.isnan(after):
         return f"{window.name}: no labelled row among {state.rows:,}: the {what} is unknown"
@@ -328,7 +134,7 @@ def _items(
 # -- telling ----
 
 
-def _main(reader: _Reader) -> str:
+def _main(reader: Reader) -> str:
     return "mae" if reader.about.task == "regression" else "accuracy"
 
 
@@ -337,7 +143,7 @@ def _said(one: Estimate) -> str:
 
 
 def _headline(
-    reader: _Reader, good: Mapping[str, Estimate], states: Mapping[Window, _State], measured: Mapping[Window, Any],
+    reader: Reader, good: Mapping[str, Estimate], states: Mapping[Window, State], measured: Mapping[Window, Any],
     guessed: Mapping[Window, Any], findings: Sequence[Finding], series: Series,
 ) -> str:  # fmt: skip
     name, rows = _main(reader), sum(state.rows for state in states.values())
@@ -363,7 +169,7 @@ def _headline(
     return f"No labels, so {word.lower()} is unknown{f' ({why})' if why else ''}; it was {reference}."
 
 
-def _status(reader: _Reader, states: Mapping[Window, _State], loud: set[str]) -> Mark:
+def _status(reader: Reader, states: Mapping[Window, State], loud: set[str]) -> Mark:
     if loud:
         return Mark("errors grew", "bad")
     labelled = any(reader.labelled(state) for state in states.values())
@@ -371,7 +177,7 @@ def _status(reader: _Reader, states: Mapping[Window, _State], loud: set[str]) ->
 
 
 def _facts(
-    reader: _Reader, base: _State, states: Mapping[Window, _State], measured: Mapping[Window, Any], guessed: Mapping[Window, Any]
+    reader: Reader, base: State, states: Mapping[Window, State], measured: Mapping[Window, Any], guessed: Mapping[Window, Any]
 ) -> list[tuple[str, str, str]]:  # fmt: skip
     rows, labelled = sum(one.rows for one in states.values()), sum(reader.labelled(one) for one in states.values())
     valid = sum(bool(guess) for guess, _ in guessed.values())
@@ -385,7 +191,7 @@ def _facts(
     return found
 
 
-def _contradicted(reader: _Reader, measured: Mapping[Window, Any], guessed: Mapping[Window, Any]) -> list[str]:
+def _contradicted(reader: Reader, measured: Mapping[Window, Any], guessed: Mapping[Window, Any]) -> list[str]:
     """Windows in which labels say that the estimate without them is wrong: the interval of one and the other are apart."""
     name = _main(reader)
     return [w.name for w, (guess, _) in guessed.items() if name in guess and _apart(guess[name], measured[w][name])]
@@ -407,7 +213,7 @@ def _notes(
         found.append(f"Where there is no estimate without labels: {why}.")
     if any(guess for guess, _ in guessed.values()):
         found.append(
-            f"Estimates without labels rest on the newest {_NEWEST:,} answers of a window, and assume that a confidence (or "
+            f"Estimates without labels rest on the newest {NEWEST:,} answers of a window, and assume that a confidence (or "
             f"an input, for errors of numbers) means what it meant on the reference."
         )
     if contradicted:
@@ -422,7 +228,7 @@ def _notes(
 
 
 def _single(
-    reader: _Reader, base: _State, states: Mapping[Window, _State], measured: Mapping[Window, Any],
+    reader: Reader, base: State, states: Mapping[Window, State], measured: Mapping[Window, Any],
     guessed: Mapping[Window, Any], loud: set[str],
 ) -> list[Section]:  # fmt: skip
     ((window, state),) = states.items()
@@ -450,7 +256,7 @@ def _change(name: str, before: Estimate, after: Estimate) -> Mark:
     return Mark("worse", "bad") if up == (name in _LOWER) else Mark("better", "good")
 
 
-def _pictures(reader: _Reader, base: _State, state: _State) -> list[Section]:
+def _pictures(reader: Reader, base: State, state: State) -> list[Section]:
     """What only one window can show: confusion, curves, reliability, or the distribution of errors."""
     if reader.about.task == "regression":
         sides = [one.signed.columns.get("error") for one in (base, state)]
@@ -470,7 +276,7 @@ def _pictures(reader: _Reader, base: _State, state: _State) -> list[Section]:
     return found
 
 
-def _matrix(reader: _Reader, state: _State) -> Section:
+def _matrix(reader: Reader, state: State) -> Section:
     about = reader.about
     seen, counts = matrix(state.statistics["confusion"])
     names = [about.classes[int(i)] for i in seen]
@@ -502,7 +308,7 @@ def _curve(state: Any) -> dict[str, list[float]]:
 
 
 def _series(
-    reader: _Reader, base: _State, states: Mapping[Window, _State], measured: Mapping[Window, Any],
+    reader: Reader, base: State, states: Mapping[Window, State], measured: Mapping[Window, Any],
     guessed: Mapping[Window, Any], loud: set[str],
 ) -> list[Section]:  # fmt: skip
     good, windows = reader.metrics(base), list(states)
@@ -544,7 +350,7 @@ def _series(
     ]
 
 
-def _guess(reader: _Reader, guess: tuple[Mapping[str, Estimate], str]) -> Cell:
+def _guess(reader: Reader, guess: tuple[Mapping[str, Estimate], str]) -> Cell:
     if _main(reader) in guess[0]:
         return guess[0][_main(reader)]
     return "unknown" if guess[1] else None
