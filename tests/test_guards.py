@@ -58,6 +58,7 @@ WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detector
 WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 WITHIN |= {
     ("files", "tablefiles"),
+    ("parquet", "tablefiles"),
     ("frames", "answers"),
     ("evidence", "extremes"),
     ("statistics", "sheets"),

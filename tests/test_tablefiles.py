@@ -13,7 +13,7 @@ from luthier.errors import DataError
 
 
 def test_parquet_comes_in_parts_with_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tablefiles, "_BATCH", 100)
+    monkeypatch.setattr("luthier.parquet._part_rows", lambda file, names: 100)
     table = pa.table({"a": range(250), "b": ["x"] * 250})
     parquet.write_table(table, tmp_path / "a.parquet")
     told: list[float] = []
@@ -21,6 +21,11 @@ def test_parquet_comes_in_parts_with_progress(tmp_path: Path, monkeypatch: pytes
     assert [part.num_rows for part in parts] == [100, 100, 50]
     assert told == [0.4, 0.8, 1.0]
     assert tablefiles.whole(tmp_path / "a.parquet").equals(table)
+    parquet.write_table(table, tmp_path / "b.parquet")
+    for several in (tmp_path, tmp_path / "*.parquet"):
+        assert tablefiles.whole(several).num_rows == 500
+    parquet.write_table(table.slice(0, 0), tmp_path / "none.parquet")
+    assert tablefiles.whole(tmp_path / "none.parquet").column_names == ["a", "b"]
 
 
 def test_csv_has_types_and_a_mixed_column_is_text(tmp_path: Path) -> None:
@@ -56,7 +61,7 @@ def test_json_lines(tmp_path: Path) -> None:
         ("a.csv", b"", "empty"),
         ("a.csv", b"a,b\n1,2,3\n", "row"),
         ("a.jsonl", b'{"a": 1}\nnot json\n', "row 2"),
-        ("a.parquet", b"PAR1 this is none", "not a Parquet file"),
+        ("a.parquet", b"PAR1 this is none", "no Parquet file"),
         ("a.xlsx", b"PK\x03\x04", "endings read are"),
     ],
 )
@@ -68,5 +73,5 @@ def test_a_bad_file_is_an_error_that_says_what_to_do(tmp_path: Path, name: str, 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.parquet", "none.jsonl"])
 def test_an_absent_file_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="there is no"):
         tablefiles.whole(tmp_path / name)

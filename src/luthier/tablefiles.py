@@ -1,19 +1,17 @@
-"""Data files as Arrow tables, part by part: Parquet as a stream, CSV and JSON Lines as one part."""
+"""Data files as Arrow tables, part by part: Parquet (a file, a folder, a glob) as a stream, CSV and JSON Lines whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from luthier.errors import DataError
 from luthier.files import BadRow
 from luthier.files import table as read_rows
+from luthier.parquet import Parquet, Progress
 
 __all__ = ["parts", "whole"]
-
-Progress: TypeAlias = Callable[[str, float, Mapping[str, float]], None]
-_BATCH = 1 << 18  # rows of Parquet that are held at once
 
 
 def parts(path: str | Path, progress: Progress | None = None) -> Iterator[Any]:
@@ -22,7 +20,7 @@ def parts(path: str | Path, progress: Progress | None = None) -> Iterator[Any]:
     Raises DataError when it is absent, empty, damaged, no UTF-8 text, or of an unknown kind; malformed rows too.
     """
     path = Path(path)
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" or path.is_dir():
         yield from _parquet(path, progress)
     else:
         yield _delimited(path) if path.suffix.lower() in (".csv", ".tsv") else _objects(path)
@@ -37,23 +35,16 @@ def whole(path: str | Path, progress: Progress | None = None) -> Any:
 
 def _parquet(path: Path, progress: Progress | None) -> Iterator[Any]:
     import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    done = 0
+    stream = Parquet(path, progress=progress)
+    if not stream.rows:  # its columns are known all the same
+        yield parquet.read_schema(stream.files[0]).empty_table()
     try:
-        with parquet.ParquetFile(path) as file:
-            total = max(file.metadata.num_rows, 1)
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table()
-            for batch in file.iter_batches(batch_size=_BATCH):
-                yield pa.Table.from_batches([batch])
-                done += batch.num_rows
-                if progress:
-                    progress(f"reading {path.name}", done / total, {"rows": done})
+        for batch in stream:
+            yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file, or damaged after row {done:,}: {error}") from error
+        raise DataError(f"{path}: damaged: {error}. Write it again, or leave it out") from error
 
 
 def _delimited(path: Path) -> Any:
