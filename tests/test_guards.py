@@ -21,7 +21,7 @@ LAYERS = [
      "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
-     "support", "domain", "calibrated", "running", "parquet", "tables", "tablefiles", "sheets", "answers", "extremes"},
+     "support", "domain", "calibrated", "running", "parquet", "results", "tablefiles", "sheets", "answers", "extremes"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop", "reports"},

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from luthier.stages.drift import drift
     from luthier.stages.monitor import Monitor
     from luthier.stages.stream import Stream
-    from luthier.tables import frame
+    from luthier.results import frame
     from luthier.types import Decision, Estimate, Finding, Promise, Record, Run, Version
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOMES = {
     "Monitor": "luthier.stages.monitor",
     "Stream": "luthier.stages.stream",
     "drift": "luthier.stages.drift",
-    "frame": "luthier.tables",
+    "frame": "luthier.results",
     "report": "luthier.reports",
 } | dict.fromkeys(("Decision", "Estimate", "Finding", "Promise", "Record", "Run", "Version"), "luthier.types")
 

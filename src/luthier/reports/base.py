@@ -19,7 +19,7 @@ from luthier.frames import columns_of, is_table, length_of, names_of, part_of
 from luthier.sheets import Sheet
 from luthier.stages import report
 from luthier.story import clean
-from luthier.tables import frame
+from luthier.results import frame
 from luthier.types import Finding
 
 __all__ = ["Report", "Series", "Table", "Window", "decided", "fold", "parts_of", "plural", "share_text"]

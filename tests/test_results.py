@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import luthier
-from luthier import tables
+from luthier import results
 from luthier.errors import MissingPackage, UsageError
 from luthier.rootcause import explain
 from luthier.stages.pages import Called
@@ -41,7 +41,7 @@ def results() -> dict[str, object]:
 def test_every_result_has_a_frame(name: str) -> None:
     result = results()[name]
     table = luthier.frame(result, "arrow")
-    assert table.num_rows == len(tables.rows(result)) > 0
+    assert table.num_rows == len(results.rows(result)) > 0
     if importlib.util.find_spec("pandas"):
         frame = luthier.frame(result, "pandas")
         assert list(frame.columns) == table.column_names
@@ -58,7 +58,7 @@ def test_estimates_and_promises_become_columns() -> None:
 
 
 def test_several_lists_stand_below_each_other() -> None:
-    found = tables.rows(results()["cause"])
+    found = results.rows(results()["cause"])
     assert {row["part"] for row in found} >= {"features", "slices"}
 
 
