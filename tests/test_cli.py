@@ -124,6 +124,88 @@ def test_labels_watch_status_and_report(call: Call, project: Path, tweets: list[
     )
 
 
+def answered_by_the_champion(project: Path, asked: list[Record], labelled: int) -> None:
+    """Answers of v1, one every ten minutes, and the targets of the first `labelled` of them."""
+    opened = luthier.open(project)
+    adapter = opened.task().adapter(opened.registry.folder(opened.versions()[0]))
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    plain = [Record(one.id, start + timedelta(minutes=10 * i), one.input) for i, one in enumerate(asked)]
+    said = [
+        Record(a.id, a.at, a.input, output=o, model="v1") for a, o in zip(plain, adapter.answer(plain), strict=True)
+    ]
+    record.append(opened.store, [record.to_row(one) for one in said])
+    opened.feedback([{"id": one.id, "target": one.target} for one in asked[:labelled]])
+    opened.close()
+
+
+def test_reports_of_the_champion_and_many_models_on_one_page(call: Call, project: Path, tweets: list[Record]) -> None:
+    answered_by_the_champion(project, tweets[1500:1900], 300)
+    code, out, err = call("report", "--kind", "performance", "--every", "day", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["kind"] == "performance"
+    page = json.loads((project / "report" / "performance.json").read_text(encoding="utf-8"))
+    accuracy = [row for row in page["rows"] if row["metric"] == "accuracy"]
+    assert [row["window"] for row in accuracy] == ["2026-03-01", "2026-03-02", "2026-03-03"]
+    assert sum(row["measured"]["n"] for row in accuracy) == 300
+    assert "mood v1: performance" in (project / "report" / "performance.html").read_text(encoding="utf-8")
+    code, out, err = call("report", "--kind", "performance", "--since", "2026-03-02", "--until", "2026-03-03", "--json")
+    assert code == 0, err
+    page = json.loads((project / "report" / "performance.json").read_text(encoding="utf-8"))
+    assert {window["name"][:10] for window in page["windows"]} == {"2026-03-02"}
+    for kind in ("drift", "quality"):
+        code, out, err = call("report", "--kind", kind, "-o", "told")
+        assert code == 0, err
+        assert (project / "told" / f"{kind}.html").exists()
+    code, out, err = call("report", "--compare", "--json")
+    assert code == 0, err
+    assert "1 version" in json.loads(out)["headline"]
+    shutil.copytree(project, project / "other", ignore=shutil.ignore_patterns("other", "report", "told"))
+    code, out, err = call("report", "--compare", "luthier.yaml", "other", "-o", "both")
+    assert code == 0, err
+    rows = json.loads((project / "both" / "compare.json").read_text(encoding="utf-8"))["rows"]
+    assert len({row["project"] for row in rows}) == 2
+    assert [row["answers"] for row in rows] == [400, 400]
+    assert all(row["accuracy_now"]["n"] >= 200 for row in rows)
+
+
+def test_reports_of_files_need_no_project(call: Call, tmp_path: Path) -> None:
+    for name, age in (("good", 40), ("new", 60)):
+        lines = "".join(f"{age + i % 10},2026-03-0{1 + i % 3}T08:00:00\n" for i in range(600))
+        (tmp_path / f"{name}.csv").write_text(f"age,at\n{lines}")
+    files = ("--reference", "good.csv", "--current", "new.csv")
+    code, out, err = call("report", "--kind", "drift", *files, "--at", "at", "--every", "day")
+    assert code == 0, err
+    assert "1 column of 1 drifted in 3 of 3 windows" in out
+    assert (tmp_path / "report" / "drift.md").exists()
+    code, out, _ = call("report", "--kind", "quality", *files, "-o", "told", "--strict", "--json")
+    assert code == 1, "--strict, and all ages are out of range"
+    assert json.loads(out)["alarms"][0]["subject"] == "age"
+    assert call("report", *files, "--every", "720", "--at", "at")[0] == 0, "drift is the default"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--kind", "drift", "--reference", "a.csv"), "needs both"),
+        (("--kind", "drift", "--reference", "a.csv", "--current", "none.csv"), "no such file"),
+        (("--kind", "weather", "--reference", "a.csv", "--current", "a.csv"), "known are drift"),
+        (("--kind", "performance", "--reference", "a.csv", "--current", "a.csv"), "Say which one is"),
+        (("--kind", "performance", "--reference", "a.csv", "--current", "a.csv", "--role", "x"), "--role target=churned"),
+        (("--kind", "drift", "--reference", "a.csv", "--current", "a.csv", "--every", "soon", "--at", "x"), "give hour"),
+        (("--kind", "drift", "--reference", "a.csv", "--current", "a.csv", "--every", "day"), "`at`"),
+        (("a.csv",), "--compare"),
+        (("--kind", "drift"), "luthier.yaml"),
+        (("--compare", "nowhere"), "nowhere"),
+    ],
+)  # fmt: skip
+def test_a_wrong_report_is_exit_code_two(call: Call, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n2,3\n")
+    code, _, err = call("report", *arguments)
+    assert code == 2
+    assert words in err
+
+
 def test_labels_are_planned_written_and_taken_back(call: Call, project: Path, tweets: list[Record]) -> None:
     opened = luthier.open(project)
     adapter = opened.task().adapter(opened.registry.folder(opened.versions()[0]))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.loop import Project, open
+    from luthier.reports import report
+    from luthier.results import frame
     from luthier.stages.drift import drift
     from luthier.stages.monitor import Monitor
     from luthier.stages.stream import Stream
@@ -26,7 +28,9 @@ __all__ = [
     "Stream",
     "Version",
     "drift",
+    "frame",
     "open",
+    "report",
 ]
 
 _HOMES = {
@@ -35,6 +39,8 @@ _HOMES = {
     "Monitor": "luthier.stages.monitor",
     "Stream": "luthier.stages.stream",
     "drift": "luthier.stages.drift",
+    "frame": "luthier.results",
+    "report": "luthier.reports",
 } | dict.fromkeys(("Decision", "Estimate", "Finding", "Promise", "Record", "Run", "Version"), "luthier.types")
 
 

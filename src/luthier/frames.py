@@ -19,7 +19,7 @@ from luthier.statistics.counts import Counts
 from luthier.statistics.histogram import Histogram
 from luthier.vectors import Vectors
 
-__all__ = ["Column", "Kind", "columns_of", "is_table", "observe", "statistic_of"]
+__all__ = ["Column", "Kind", "columns_of", "is_table", "length_of", "names_of", "observe", "part_of", "statistic_of"]
 
 Kind: TypeAlias = Literal["number", "category", "vector", "time", "mixed", "other"]
 _PIECE = 1 << 20  # rows whose categories are counted at once, so that memory is bounded with any number of them
@@ -51,6 +51,32 @@ def columns_of(table: Any, categories: Iterable[str] = ()) -> Iterator[Column]:
         yield _as_category(column) if column.name in named and column.kind in ("number", "category") else column
 
 
+def names_of(table: Any) -> list[str]:
+    """The names of a table's columns."""
+    if isinstance(table, Mapping):
+        return [str(name) for name in table]
+    names = table.column_names if hasattr(table, "column_names") else table.columns
+    return [str(name) for name in (names() if callable(names) else names)]
+
+
+def length_of(table: Any) -> int:
+    """Rows of a table."""
+    if isinstance(table, Mapping):
+        return max((len(values) for values in table.values()), default=0)
+    return table.num_rows if hasattr(table, "num_rows") else len(table)
+
+
+def part_of(table: Any, rows: Any = slice(None), names: Iterable[str] | None = None) -> Any:
+    """Those rows (a slice or indices) of those columns (None: all), as a table of the same library."""
+    if isinstance(table, Mapping):
+        kept = table if names is None else {name: table[name] for name in names}
+        return {str(name): _as_array(values)[rows] for name, values in kept.items()}
+    import narwhals as nw
+
+    frame = nw.from_native(_batch_as_table(table), eager_only=True)
+    return (frame if names is None else frame.select(list(names)))[rows].to_native()
+
+
 def statistic_of(kind: Kind) -> Histogram | Counts | Vectors | None:
     """What sums up a column of this kind: a histogram, counts, a sample of vectors, or nothing."""
     if kind == "number":
@@ -73,7 +99,15 @@ def observe(column: Column, start: int = 0) -> State:
         return _counted(column.values)
     if column.kind == "mixed":
         return _mixed(column.values)
-    return {"n": len(column.values), "missing": 0}
+    missing = _absent(column.values)
+    return {"n": len(column.values) - missing, "missing": missing}
+
+
+def _absent(values: Any) -> int:
+    """Times that are none; None and NaT."""
+    if not isinstance(values, np.ndarray):
+        return int(values.null_count)
+    return int(np.count_nonzero(np.isnat(values))) if values.dtype.kind in "mM" else 0
 
 
 def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
@@ -88,8 +122,9 @@ def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
 
 
 def _as_array(values: Any) -> np.ndarray:
+    """A column of a dictionary as an array, whatever library it is of; an Arrow array too."""
     try:
-        return np.asarray(values)
+        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     except ValueError:  # rows of different lengths
         array = np.empty(len(values), object)
         array[:] = list(values)

@@ -44,7 +44,7 @@ from luthier.stages.registry import plain_finding
 from luthier.stages.update import Mix
 from luthier.stores.base import Row
 from luthier.tasks.base import answered
-from luthier.types import Decision, Finding, Record, Run, Split, Version, utc_now
+from luthier.types import Columns, Decision, Finding, Record, Run, Split, Version, utc_now
 from luthier.watching import Watch
 from luthier.workshop import Fitted, Prepared, Progress, Workshop, digest, with_tags
 
@@ -497,6 +497,19 @@ class Project(Workshop):
             self._task_of(known[number]), version.read_reference(self.registry.folder(known[number], verify=False)),
             self.config.monitor,
         )  # fmt: skip
+
+    def traffic(self, since: datetime | None = None, until: datetime | None = None) -> tuple[Columns, Columns]:
+        """The champion's reference and its answers from `since` to `until`, with the targets that came: two tables for
+        `luthier.report`. `at`: event times. Labels picked for what the answers are do not stand for the traffic: left out."""
+        champion = self._chosen(None)
+        asked = [
+            row for row in self.store.scan("answer", start=since, end=until) if row.body.get("model") == champion.name
+        ]
+        known = {one.id: one for one in record.labelled(self.store, [row.id for row in asked]) if at_random(one)}
+        records = [known.get(row.id) or record.from_row(row) for row in asked]
+        at = np.array([row.at.replace(tzinfo=None) for row in asked], "datetime64[us]")
+        columns = {**self._task_of(champion).columns(records), "at": at}
+        return version.read_reference(self.registry.folder(champion, verify=False)), columns
 
     def report(self, folder: str | Path | None = None, extra: Mapping[str, Any] | None = None) -> Any:
         """One HTML file that works offline, with Markdown and JSON beside it."""

@@ -58,7 +58,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: start, shift, detect, label, update, gate, promote, rollback, reject, or another."""
+    """Something that happened: start, shift, detect, page, label, update, gate, promote, rollback, reject, or another."""
 
     at: datetime
     kind: str

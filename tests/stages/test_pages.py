@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from luthier import figures, story
 from luthier.errors import UsageError
 from luthier.evidence import advance, detector
-from luthier.stages import detect, pages
+from luthier.stages import chronicle, detect, pages, report
 from luthier.stores.memory import MemoryStore
 from luthier.types import Finding, Promise
 
@@ -46,6 +47,24 @@ def test_a_page_opens_and_closes_at_different_levels() -> None:
     assert closed.closed == NOON + timedelta(hours=5)
     assert closed.closed_because == "its evidence is down to 300"
     assert [one.id for one in follow(store, finding(1e9), hours=6)] == ["p1", "p2"]
+
+
+def test_pages_are_events_of_the_story() -> None:
+    store = MemoryStore()
+    follow(store, finding(1e9))
+    pages.acknowledge(store, "p1", "on it", NOON + timedelta(hours=1))
+    follow(store, finding(1.0), hours=2)
+    told = chronicle.tell(store, project="mood", width_minutes=60, targets=lambda ids: {}, estimator=lambda name: None)
+    seen = [(one.kind, one.title, one.why) for one in story.events(told)]
+    assert seen == [
+        ("page", "page p1: risk.v1", "mean loss is high"),
+        ("ack", "page p1 seen", "on it"),
+        ("close", "page p1 closed", "its evidence is down to 1"),
+    ]
+    assert "page p1: risk.v1" in report.markdown(told)
+    point = {"at": NOON.isoformat(), "model": "v1", "n": 9, "true": None}
+    drawn = figures.accuracy(told | {"timeline": [point, point | {"at": (NOON + timedelta(hours=3)).isoformat()}]})
+    assert any("page p1" in str(note.text) for note in drawn.layout.annotations)
 
 
 def test_a_new_champion_closes_the_pages_of_the_old_one() -> None:

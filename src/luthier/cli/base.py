@@ -8,7 +8,7 @@ import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,12 +30,15 @@ __all__ = [
     "number",
     "opened",
     "plain",
+    "roles",
     "show",
     "stopping",
     "tell",
     "tell_pages",
     "tell_verdict",
     "tell_watched",
+    "utc",
+    "windows",
 ]
 
 app = typer.Typer(
@@ -99,6 +102,29 @@ def number(version: str | None) -> int | None:
     if not version.removeprefix("v").isdigit():
         raise UsageError(f"{version!r} is not a version: give one such as v2; `luthier versions` lists them")
     return int(version.removeprefix("v"))
+
+
+def windows(every: str | None) -> str | float | None:
+    """hour, day, week, month, or minutes as a number."""
+    if every is None or not every.replace(".", "", 1).isdigit():
+        return every
+    return float(every)
+
+
+def roles(given: list[str] | None) -> dict[str, str | list[str]]:
+    """target=churned score=p as a dictionary; several columns of one role are separated by commas."""
+    found: dict[str, str | list[str]] = {}
+    for one in given or []:
+        name, equals, column = one.partition("=")
+        if not (equals and column):
+            raise UsageError(f"--role {one}: say which column it is, such as --role target=churned")
+        found[name] = column.split(",") if name == "probabilities" else column
+    return found
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def tell_watched(watched: Any, as_json: bool, brief: bool = False) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.base import HERE, File, Json, app, emit, opened, show, tell
+from luthier.cli.base import HERE, File, Json, app, bar_for, emit, opened, roles, show, tell, utc, windows
+from luthier.errors import UsageError
 
 
 @app.command()
@@ -64,19 +67,77 @@ def history(file: File = HERE, as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A folder. Default: report beside luthier.yaml.")
+    projects: Annotated[
+        list[Path] | None, typer.Argument(help="With --compare: the projects, each a luthier.yaml or its folder.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder. Default: report, beside luthier.yaml if there is one.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="drift, performance or quality, of files or of the champion's answers.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Parquet, CSV or JSON Lines: good days.")
+    ] = None,
+    current: Annotated[Path | None, typer.Option("--current", help="The same columns, to hold against it.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="The column of event times.")] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="Windows: hour, day, week, month, or a number of minutes.")
+    ] = None,
+    chunk: Annotated[int | None, typer.Option("--chunk", help="Windows of so many rows.")] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Answers from this time on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Answers before this time (UTC).")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option("--category", help="A column of numbers that are names; may be given again.")
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="target=churned, predicted=…, score=…; may be given again.")
+    ] = None,
+    alpha: Annotated[float, typer.Option("--alpha", help="The share of wrong findings that is allowed.")] = 0.05,
+    relevant: Annotated[
+        float, typer.Option("--relevant", help="The smallest Jensen–Shannon distance that matters.")
+    ] = 0.0,
+    compare: Annotated[bool, typer.Option("--compare", help="Many models, or one's versions, on one page.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 when the report has an alarm.")] = False,
     file: File = HERE,
     as_json: Json = False,
 ) -> None:
-    """Write the report: one HTML file that works offline, Markdown and JSON beside it.
+    """Write a report: one HTML file that works offline, Markdown and JSON beside it. Without --kind, the project's story.
 
     Example: `luthier report -o report`
+
+    Example: `luthier report --kind drift --reference good.parquet --current new.parquet --at time --every day`
+
+    Example: `luthier report --kind performance --since 2026-03-01 --every day`
+
+    Example: `luthier report --compare shop/luthier.yaml mail/luthier.yaml`
     """
-    with opened(file) as project:
-        paths = project.report(out)
-    tell(as_json, paths, f"wrote {paths.html}")
+    from luthier import reports
+
+    asked = bool(kind or compare or reference or current)
+    if projects and not compare:
+        raise UsageError(f"{projects[0]} is no option: to compare projects say --compare {projects[0]} …")
+    if not asked:
+        with opened(file) as project:
+            paths = project.report(out)
+        tell(as_json, paths, f"wrote {paths.html}")
+        return
+    options: dict[str, Any] = {"every": windows(every), "chunk": chunk, "alpha": alpha}
+    with ExitStack() as stack:
+        bar = stack.enter_context(bar_for(as_json))
+        if compare:
+            made = reports.compare_projects([stack.enter_context(opened(one)) for one in projects or [file]], bar)
+        elif reference and current:
+            options |= {"at": at, "relevant": relevant, "categories": category or (), "roles": roles(role)}
+            made = reports.of_files(kind or "drift", reference, current, bar, **options)
+        elif reference or current:
+            raise UsageError("a report on files needs both: --reference and --current")
+        else:
+            made = reports.of_project(kind, stack.enter_context(opened(file)), utc(since), utc(until), relevant=relevant, **options)  # fmt: skip
+    beside = file.parent if file.is_file() else file if file.is_dir() else Path()
+    paths = made.save(out or (Path() if reference else beside) / "report")
+    tell(as_json, {"kind": made.kind, "headline": made.sheet.headline, "alarms": made.alarms, "files": paths}, f"{made}\nwrote {paths.html}")  # fmt: skip
+    raise typer.Exit(1 if strict and made.alarms else 0)
 
 
 @app.command()

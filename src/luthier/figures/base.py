@@ -28,6 +28,7 @@ COLOURS = {
 EVENT_COLOURS = {
     "shift": "#8a6fc4",
     "detect": "#d1495b",
+    "page": "#b0567a",
     "promote": "#12946f",
     "rollback": "#d9730d",
     "reject": "#d9730d",

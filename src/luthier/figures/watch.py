@@ -230,7 +230,8 @@ def _labelled(happened: Sequence[Event], start: datetime, end: datetime) -> list
     """The events that get a label: those inside the window, the telling kinds first when there are too many."""
     inside = [event for event in happened if start - timedelta(days=1) <= event.at <= end + timedelta(days=1)]
     telling = ("detect", "promote", "rollback", "shift", "reject")
-    ranked = sorted(range(len(inside)), key=lambda i: (inside[i].kind not in telling, i))[:MOST_EVENTS]
+    rank = {**dict.fromkeys(telling, 0), "page": 1, "ack": 3, "close": 3}
+    ranked = sorted(range(len(inside)), key=lambda i: (rank.get(inside[i].kind, 2), i))[:MOST_EVENTS]
     return [(inside[i].at, inside[i].kind, text(inside[i].title, 26), inside[i].why) for i in sorted(ranked)]
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from luthier.page import parts
+from luthier.page import grids, parts
 from luthier.page.base import absent, escaped, pill, section, version_name
+from luthier.sheets import Sheet
 from luthier.story import clean, headline, part, rows, time_text, timeline
 
-__all__ = ["document"]
+__all__ = ["document", "sheet_document"]
 
 
 def document(story: Mapping[str, Any], figures: Mapping[str, Any], plotly_js: str) -> str:
@@ -21,25 +22,50 @@ def document(story: Mapping[str, Any], figures: Mapping[str, Any], plotly_js: st
 
     A content security policy allows the page's own two scripts by digest and no request to anywhere.
     """
-    scripts = (plotly_js, files("luthier.page").joinpath("script.js").read_text(encoding="utf-8"))
-    style = files("luthier.page").joinpath("style.css").read_text(encoding="utf-8")
     title = f"{escaped(story.get('project') or 'Luthier', 80)} – report"
-    inner = "\n".join(_sections(story, figures))
+    words = "Times are UTC. Every number on this page is also in the Markdown and JSON files beside it."
+    return _whole(title, _header(story), _sections(story, figures), words, plotly_js)
+
+
+def sheet_document(sheet: Sheet, figures: Mapping[str, Any], plotly_js: str = "") -> str:
+    """The whole page of a report on tables. Without figures there is no drawing library and no script in it."""
+    made = []
+    for one in sheet.sections:
+        drawn = "".join(
+            _figure(f"{one.name}-{index}", figures[f"{one.name}-{index}"], about.words)
+            for index, about in enumerate(one.figures)
+        )
+        made.append(
+            section(one.name, one.title, escaped(one.lede), drawn + (grids.grid(one.table) if one.table else ""))
+        )
+    if sheet.notes:
+        made.append(section("notes", "Notes", "", grids.notes(sheet.notes)))
+    header = _head("", sheet.title, sheet.status.text, sheet.status.tone, sheet.headline, sheet.facts)
+    words = "Times are UTC. Every number on this page is also in the Markdown and JSON files."
+    return _whole(escaped(sheet.title, 120), header, made, words, plotly_js, ' class="wide"')
+
+
+def _whole(title: str, header: str, sections: Sequence[str], words: str, plotly_js: str, body: str = "") -> str:
+    own = files("luthier.page").joinpath("script.js").read_text(encoding="utf-8")
+    scripts = (plotly_js, own) if plotly_js else ()
+    style = files("luthier.page").joinpath("style.css").read_text(encoding="utf-8")
+    inner = "\n".join(sections)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="referrer" content="no-referrer">\n<title>{title}</title>\n<style>{style}</style></head>\n<body>\n'
-        f"{_header(story)}\n<main>\n{inner}\n</main>\n{_footer(story)}\n"
+        f'<meta name="referrer" content="no-referrer">\n<title>{title}</title>\n<style>{style}</style></head>\n<body{body}>\n'
+        f"{header}\n<main>\n{inner}\n</main>\n{_footer(words, bool(scripts))}\n"
         + "".join(f"<script>{script}</script>\n" for script in scripts)
         + "</body></html>\n"
     )
 
 
-def _policy(scripts: tuple[str, ...]) -> str:
+def _policy(scripts: Sequence[str]) -> str:
     digests = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
     )
+    digests = digests or "'none'"
     return (
         f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -49,15 +75,19 @@ def _policy(scripts: tuple[str, ...]) -> str:
 def _header(story: Mapping[str, Any]) -> str:
     word, tone = parts.status(story)
     made = f" · {time_text(story.get('created'))}" if story.get("created") else ""
+    return _head(made, story.get("project") or "Luthier", word, tone, headline(story), parts.facts(story))
+
+
+def _head(made: str, name: Any, word: str, tone: str, said: str, facts: Sequence[tuple[str, str, str]]) -> str:
     cards = "".join(
         f'<div class="card"><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>'
         + (f'<dd class="note">{escaped(note)}</dd>' if note else "")
         + "</div>"
-        for name, value, note in parts.facts(story)
+        for name, value, note in facts
     )
     return (
-        f'<header><p class="eyebrow"><b>{escaped(story.get("project") or "Luthier", 80)}</b>{made} '
-        f"{pill(word, tone) if word else ''}</p><h1>{escaped(headline(story))}</h1>"
+        f'<header><p class="eyebrow"><b>{escaped(name, 120)}</b>{made} '
+        f"{pill(word, tone) if word else ''}</p><h1>{escaped(said)}</h1>"
         + (f'<dl class="cards">{cards}</dl>' if cards else "")
         + "</header>"
     )
@@ -156,9 +186,8 @@ def _figure(name: str, figure: Any, words: str) -> str:
     )
 
 
-def _footer(story: Mapping[str, Any]) -> str:
-    return (
-        "<footer><p>Times are UTC. Every number on this page is also in the Markdown and JSON files beside it.</p>"
+def _footer(words: str, drawn: bool) -> str:
+    hint = (
         "<noscript><p>The figures need JavaScript; their numbers are in the tables and in the JSON file.</p></noscript>"
-        "</footer>"
     )
+    return f"<footer><p>{words}</p>{hint if drawn else ''}</footer>"

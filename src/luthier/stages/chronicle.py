@@ -147,7 +147,22 @@ def _events(store: Store, decisions: Sequence[Mapping[str, Any]]) -> list[dict[s
             events.append(
                 {"at": row.at.isoformat(), "kind": "rollback", "title": f"back to v{row.body['number']}", "why": why}
             )
-    return events
+    return events + _calls(store)
+
+
+def _calls(store: Store) -> list[dict[str, Any]]:
+    """When somebody was called, and when it was over."""
+    said = {
+        "open": ("page", "page {page}: {check}"),
+        "close": ("close", "page {page} closed"),
+        "ack": ("ack", "page {page} seen"),
+    }
+    return [
+        {"at": row.at.isoformat(), "kind": kind, "title": title.format(check=row.body.get("check", ""), page=row.body["page"]), "why": row.body["why"]}
+        for row in store.scan("page")
+        for kind, title in [said.get(row.body["action"], ("", ""))]
+        if kind
+    ]  # fmt: skip
 
 
 def _labels(store: Store) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The report: one HTML page that works offline, with the same in Markdown and as JSON beside it."""
+"""The report: one HTML page that works offline, with the same in Markdown and as JSON beside it.
+
+Of a project's story, or of a sheet: what a report on tables says.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 from luthier.errors import SetupError, UsageError, need
 from luthier.names import NAME
+from luthier.sheets import Bars, Cell, Line, Mark, Sheet
 from luthier.story import (
     clean,
     estimate_text,
@@ -28,8 +32,9 @@ from luthier.story import (
     time_text,
     timeline,
 )
+from luthier.types import Estimate
 
-__all__ = ["Paths", "html", "markdown", "write"]
+__all__ = ["Paths", "html", "markdown", "sheet_html", "sheet_markdown", "write", "write_files"]
 
 _SPECIAL = str.maketrans({char: "\\" + char for char in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
@@ -48,12 +53,17 @@ def write(story: Mapping[str, Any], folder: str | Path, name: str = "report") ->
 
     Raises UsageError for a name that is not a plain file name, SetupError when the folder cannot be written.
     """
+    data = json.dumps(clean(story), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_files(folder, name, html(story), markdown(story), data)
+
+
+def write_files(folder: str | Path, name: str, page: str, text_: str, data: str) -> Paths:
+    """Write `name`.html, .md and .json, each complete or not at all; the errors of `write`."""
     if not NAME.fullmatch(name):
         raise UsageError(f"cannot write a report named {name!r}: a name matches {NAME.pattern}")
     folder = Path(folder)
-    data = json.dumps(clean(story), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     paths = Paths(folder / f"{name}.html", folder / f"{name}.md", folder / f"{name}.json")
-    contents = {paths.html: html(story), paths.markdown: markdown(story), paths.json: data}
+    contents = {paths.html: page, paths.markdown: text_, paths.json: data}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
@@ -63,6 +73,51 @@ def write(story: Mapping[str, Any], folder: str | Path, name: str = "report") ->
             f"cannot write the report to {folder}: {error.strerror or error}. Name a folder that you may write to."
         ) from error
     return paths
+
+
+def sheet_html(sheet: Sheet) -> str:
+    """The page of a report on tables; the drawing library is in it only when a figure needs it."""
+    from luthier import figures, page
+
+    drawn = {
+        f"{section.name}-{index}": figures.drawn(one.maker, one.about).to_plotly_json()
+        for section in sheet.sections
+        for index, one in enumerate(section.figures)
+    }
+    library = need("plotly.offline", extra="report").get_plotlyjs() if drawn else ""
+    return page.sheet_document(sheet, drawn, library)
+
+
+def sheet_markdown(sheet: Sheet) -> str:
+    """The same as Markdown: tables with small pictures of block characters."""
+    found = [f"# {_said(sheet.title)}", _said(sheet.headline, 2000)]
+    found += [
+        f"- {_said(name)}: {_said(value)}{f' ({_said(note)})' if note else ''}" for name, value, note in sheet.facts
+    ]
+    for section in sheet.sections:
+        found += [f"## {_said(section.title)}", _said(section.lede, 2000)]
+        if section.table:
+            lines = [[_cell(one) for one in line] for line in section.table.lines]
+            found.append(_grid([_said(head) for head in section.table.heads], lines))
+    if sheet.notes:
+        found += ["## Notes", "\n".join(f"- {_said(note, 1000)}" for note in sheet.notes)]
+    return "\n\n".join(part for part in found if part) + "\n"
+
+
+def _cell(value: Cell) -> str:
+    from luthier import figures
+
+    if isinstance(value, Bars):
+        return figures.bars_text(value)
+    if isinstance(value, Line):
+        return figures.line_text(value)
+    if isinstance(value, Mark):
+        return f"**{_said(value.text)}**" if value.tone == "bad" else _said(value.text)
+    if isinstance(value, Estimate):
+        return estimate_text(value)
+    if isinstance(value, str):
+        return _said(value, 1000)
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else number_text(value)
 
 
 def html(story: Mapping[str, Any]) -> str:
