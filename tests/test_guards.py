@@ -25,7 +25,7 @@ LAYERS = [
      "vectors"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "watching", "loop"},
+    {"workshop", "watching", "loop", "fleet"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -125,7 +125,7 @@ def test_the_root_imports_nothing_but_the_standard_library() -> None:
 
 
 def test_monitoring_imports_no_framework() -> None:
-    code = "import luthier.stages.monitor, luthier.stages.detect, luthier.stages.record, luthier.stores.sqlite, luthier.names as n"
+    code = "import luthier.stages.monitor, luthier.stages.detect, luthier.fleet, luthier.stages.record, luthier.stores.sqlite, luthier.names as n"
     code += "; x = n.every('check')+ n.every('statistic') + n.every('store')"
     assert not loaded_by(code) & (HEAVY | {"pydantic", "rich", "typer", "fastapi"})
 

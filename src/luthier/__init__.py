@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from luthier.fleet import Fleet
     from luthier.loop import Project, open
     from luthier.stages.drift import drift
     from luthier.stages.monitor import Monitor
@@ -18,6 +19,7 @@ __all__ = [
     "Decision",
     "Estimate",
     "Finding",
+    "Fleet",
     "Monitor",
     "Project",
     "Promise",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Fleet": "luthier.fleet",
     "Project": "luthier.loop",
     "open": "luthier.loop",
     "Monitor": "luthier.stages.monitor",

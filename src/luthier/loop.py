@@ -106,7 +106,10 @@ class Project(Workshop):
         elif self._is_news(decision, watch.champion):
             decision, cause = watch.explained(decision)
             self._note(decision, watch.champion, cause)
-        opened = pages.follow(self.store, watch.champion.name, findings, paged.loud, self._now(findings))
+        name = watch.champion.name
+        opened = pages.follow(
+            self.store, {name: findings}, {name: paged.loud}, self._now(findings), f"{name} answers now"
+        )
         return Watched(answers, labels, findings, paged, decision, pages.calling(opened, utc_now()))
 
     def _page(self, watch: Watch, findings: Sequence[Finding]) -> detect.Page:
