@@ -22,10 +22,10 @@ LAYERS = [
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
      "support", "domain", "calibrated", "running", "parquet", "features", "discriminant",
-     "vectors"},
+     "vectors", "arrivals"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "watching", "loop", "fleet"},
+    {"workshop", "watching", "loop", "fleet", "projects"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -33,6 +33,7 @@ WITHIN = {
     ("exact", "statistics"),
     ("intervals", "evidence"),
     ("intervals", "fewlabels"),
+    ("evidence", "arrivals"),
     ("evidence", "fewlabels"),
     ("evidence", "running"),
     ("intervals", "labelplan"),
@@ -52,6 +53,7 @@ WITHIN |= {
     ("workshop", "loop"),
     ("workshop", "watching"),
     ("watching", "loop"),
+    ("loop", "projects"),
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}

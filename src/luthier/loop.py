@@ -71,6 +71,18 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What was read, before anything is decided. `silence`: whether answers have stopped coming, None where nothing can be
+    said; it pages once `settled`, when the waits of two weeks are known."""
+
+    answers: int
+    labels: int
+    look: detect.Look
+    silence: Finding | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What became of a file of labels: what the store took, and what the file held besides."""
 
@@ -90,15 +102,34 @@ class Project(Workshop):
 
     def watch(self, progress: Progress | None = None) -> Watched:
         """Fold everything new into the champion's monitor, write findings, and say what to do about them."""
+        looked = self.look(progress)
+        allowed = self.config.monitor.false_pages_per_month
+        return self.conclude(looked, detect.page_together({"": looked.look}, allowed)[""])
+
+    def look(self, progress: Progress | None = None) -> Looked:
+        """Fold everything new into the champion's monitor and write findings: the first half of `watch`."""
         watch = self._watch(self._chosen(None))
         try:
             answers, labels = watch.read("answer", progress), watch.read("label", progress)
         except BaseException:
             self._kept = None  # what is in memory may be ahead of what was committed
             raise
-        findings = watch.monitor.findings()
-        paged = self._page(watch, findings)
+        findings, began = watch.monitor.findings(), watch.monitor.began
+        days = 0.0 if began is None else (self._now(findings) - began) / timedelta(days=1)
+        settled = watch.arrivals.settled(utc_now().timestamp())
+        return Looked(answers, labels, detect.Look(findings, days), watch.silence(), settled)
+
+    def conclude(self, looked: Looked, paged: detect.Page) -> Watched:
+        """Decide, write that down, open and close pages: the second half of `watch`. `paged`: which findings page."""
+        watch, findings = self._watch(self._chosen(None)), looked.look.findings
         decision = decide(self._situation(watch, findings, paged), self.config.update)
+        silence = (looked.silence,) if looked.silence else ()
+        stopped = tuple(one for one in silence if one.alarm)
+        if looked.settled:
+            paged = replace(paged, loud=(*paged.loud, *stopped))
+            decision = decision if decision.because or not stopped else _alert(stopped)
+        else:
+            paged = replace(paged, quiet=(*paged.quiet, *stopped))
         if decision.action == "retrain" and (waiting := self._waiting(watch.champion)):
             decision = replace(
                 decision, action="label", why=f"candidate {waiting.name} waits for labels to be judged by"
@@ -108,17 +139,10 @@ class Project(Workshop):
             self._note(decision, watch.champion, cause)
         name = watch.champion.name
         opened = pages.follow(
-            self.store, {name: findings}, {name: paged.loud}, self._now(findings), f"{name} answers now"
+            self.store, {name: [*findings, *silence]}, {name: paged.loud}, self._now(findings), f"{name} answers now"
         )
-        return Watched(answers, labels, findings, paged, decision, pages.calling(opened, utc_now()))
-
-    def _page(self, watch: Watch, findings: Sequence[Finding]) -> detect.Page:
-        """Which findings page: e-BH over all of them and, where `false_pages_per_month` is set, each one's share of it."""
-        allowed, began = self.config.monitor.false_pages_per_month, watch.monitor.began
-        if allowed is None or began is None:
-            return detect.page(findings)
-        days = (self._now(findings) - began) / timedelta(days=1)
-        return detect.page(findings, needed=detect.budget(findings, days, allowed))
+        calling = pages.calling(opened, utc_now())
+        return Watched(looked.answers, looked.labels, [*findings, *stopped], paged, decision, calling)
 
     def _watch(self, champion: Version) -> Watch:
         """The champion's watch, from memory or from where it was saved."""
@@ -434,7 +458,10 @@ class Project(Workshop):
         }  # fmt: skip
         if champion:
             status["unread"] = self.unread()
-            status["findings"] = [plain_finding(finding) for finding in self._watch(champion).monitor.findings()]
+            watch = self._watch(champion)
+            silence = watch.silence()
+            stopped = [silence] if silence and silence.alarm else []
+            status["findings"] = [plain_finding(finding) for finding in [*watch.monitor.findings(), *stopped]]
             standing = self._standing(champion)
             status["few_labels"] = None if standing is None else asdict(standing)
             last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
@@ -516,6 +543,10 @@ def _only_lacks_labels(verdict: gate.Verdict) -> bool:
     """Whether everything was shown but that the candidate is better on the new answers, which more labels may show."""
     unmet = [(gate.outcome(finding), finding.slice) for finding in verdict.findings if gate.outcome(finding) != "pass"]
     return bool(unmet) and all(one == ("inconclusive", "fresh") for one in unmet)
+
+
+def _alert(stopped: tuple[Finding, ...]) -> Decision:
+    return Decision("alert", stopped, stopped[0].why, stopped[0].at)
 
 
 def _kind(decision: Mapping[str, Any]) -> tuple[str, bool, str]:
