@@ -396,15 +396,13 @@ class Project(Workshop):
 
         Raises StoreError when another loop runs already.
         """
-        with self._alone():
+        with self.alone():
             failures = 0
             while not stop():
                 try:
                     watched = self.watch()
                     say(watched)
-                    self._act(watched, progress)
-                    for kind in ("answer", "label"):
-                        self.store.seal(kind, utc_now() - _HOT)
+                    self.tend(watched, progress)
                     failures = 0
                 except StoreError as error:
                     failures += 1
@@ -414,12 +412,15 @@ class Project(Workshop):
                     say(Watched(0, 0, (), detect.Page(), said))
                 _pause(interval * 2 ** min(failures, 6), stop)
 
-    def _act(self, watched: Watched, progress: Progress | None) -> None:
+    def tend(self, watched: Watched, progress: Progress | None = None) -> None:
+        """Do what was decided, and seal old rows."""
         champion = self._chosen(None)
         if waiting := self._waiting(champion):
             self._settle(waiting, self._watch(champion))
         elif watched.decision.action == "retrain":
             self._repair(watched, progress)
+        for kind in ("answer", "label"):
+            self.store.seal(kind, utc_now() - _HOT)
 
     def _repair(self, watched: Watched, progress: Progress | None) -> None:
         champion = self._chosen(None)
@@ -435,7 +436,8 @@ class Project(Workshop):
             self.store.append("decision", [Row(name, moment, body)])
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """Keep other loops away as long as this context lasts. Raises StoreError when another loop runs already."""
         _ = self.store  # opening it makes the folder
         path = self.home / self.config.store / "loop.lock"
         with path.open("w") as handle:
