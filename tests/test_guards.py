@@ -22,7 +22,7 @@ LAYERS = [
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
      "support", "domain", "calibrated", "running", "parquet", "features", "discriminant",
-     "vectors", "arrivals"},
+     "vectors", "arrivals", "examples", "choice"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "loop", "fleet", "projects"},
@@ -41,6 +41,10 @@ WITHIN = {
     ("fewlabels", "labelplan"),
     ("intervals", "rootcause"),
     ("slicing", "rootcause"),
+    ("dependence", "choice"),
+    ("moments", "choice"),
+    ("statistics", "choice"),
+    ("examples", "rootcause"),
     ("stores", "rows"),
     ("database", "stores"),
     ("folders", "stores"),
@@ -54,6 +58,7 @@ WITHIN |= {
     ("workshop", "watching"),
     ("watching", "loop"),
     ("loop", "projects"),
+    ("workshop", "projects"),
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}

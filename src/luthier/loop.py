@@ -206,7 +206,7 @@ class Project(Workshop):
         return plan.draw(
             self.store, self._task_of(champion), champion.name, budget, decision,
             reference=version.read_reference(self.registry.folder(champion, verify=False)),
-            limit=self._watch(champion).monitor.limit("risk.v1"), arl=self.config.monitor.arl, pool=pool, seed=seed,
+            limit=self._watch(champion).monitor.limit("risk"), arl=self.config.monitor.arl, pool=pool, seed=seed,
             candidate=None if rival is None else lambda asked: self._columns(rival, self._task_of(rival), asked),
         )  # fmt: skip
 

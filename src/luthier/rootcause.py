@@ -8,7 +8,7 @@ of them at once say so (Bonferroni over all that were looked at).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from luthier import slicing
 from luthier.errors import StateError
+from luthier.examples import Example, failures
 from luthier.intervals import chernoff
 from luthier.slicing import Feature, ScanOptions, Table
 from luthier.types import Columns, Estimate
@@ -27,7 +28,6 @@ Codes: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 _JUDGED = 2_000  # slices whose bounds are computed, of all that were looked at
 _QUEUE = 400  # slices that are shown to matter, among which the named ones are chosen
 _SCREEN = 0.4  # of the normal bound: Chernoff's, for few losses, may be as near as half of it
-_NEAREST = 2_000  # rows among which neighbours are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +62,6 @@ class FeatureEffect:
     moved: str
     share_before: float
     share_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Row `after` with a high loss, and the row `before` that is nearest to it; `usual` is the median of such distances."""
-
-    after: int
-    loss: float
-    before: int
-    before_loss: float
-    distance: float
-    usual: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +114,7 @@ def explain(before: Columns, after: Columns, options: ScanOptions | None = None)
     effects = tuple(
         sorted((_effect(one, loss, count, len(features)) for one in features), key=lambda e: -abs(e.mix.value))
     )
-    examples = _examples(old, new, options.named)
+    examples = failures(old, new, options.named)
     found = RootCause(*totals, slices, effects, examples, looked, options.alpha)
     return replace(found, why=_sentence(found))
 
@@ -315,7 +303,7 @@ def _slice(name: str, measured: _Measured, i: int, worse: float, more: float, le
     )  # fmt: skip
 
 
-# -- features, examples, words ----
+# -- features, words ----
 
 
 def _effect(feature: Feature, loss: Floats, count: tuple[int, int], looked: int) -> FeatureEffect:
@@ -344,46 +332,6 @@ def _z(alpha: float) -> float:
     from statistics import NormalDist
 
     return NormalDist().inv_cdf(1 - alpha / 2)
-
-
-def _examples(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], named: int) -> tuple[Example, ...]:
-    """Rows after the change with a high loss that cover such rows best (farthest first), and their nearest rows before."""
-    if "embedding" not in old or "embedding" not in new or old["embedding"].shape[1:] != new["embedding"].shape[1:]:
-        return ()
-    there = [_spread_out(len(side["loss"])) for side in (old, new)]
-    known, fresh = (side["embedding"][rows].astype(np.float64) for side, rows in zip((old, new), there, strict=True))
-    distance = np.nan_to_num(_distances(fresh, known), nan=np.inf)  # (after, before)
-    nearest = distance.argmin(axis=1)
-    least = distance[np.arange(len(fresh)), nearest]
-    loss = new["loss"][there[1]]
-    wrong = np.flatnonzero((loss >= 0.5) & np.isfinite(least))
-    if not len(wrong):
-        return ()
-    middle = fresh[wrong].mean(axis=0, keepdims=True)
-    chosen = [int(wrong[_distances(fresh[wrong], middle)[:, 0].argmin()])]
-    while len(chosen) < min(named, len(wrong)):
-        gap = _distances(fresh[wrong], fresh[chosen]).min(axis=1)
-        chosen.append(int(wrong[gap.argmax()]))
-    usual = float(np.median(least[np.isfinite(least)]))
-    return tuple(
-        Example(
-            int(there[1][i]), float(loss[i]), int(there[0][nearest[i]]), float(old["loss"][there[0][nearest[i]]]),
-            float(least[i]), usual,
-        )
-        for i in chosen
-    )  # fmt: skip
-
-
-def _spread_out(n: int) -> Codes:
-    """At most `_NEAREST` rows, evenly over n."""
-    rows: Codes = np.unique(np.linspace(0, n - 1, min(n, _NEAREST)).astype(np.int64))
-    return rows
-
-
-def _distances(a: Floats, b: Floats) -> Floats:
-    square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2 * a @ b.T
-    distances: Floats = np.sqrt(np.maximum(square, 0.0))
-    return distances
 
 
 def _mean(loss: Floats) -> Estimate:

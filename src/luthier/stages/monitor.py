@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier import codec
+from luthier import choice, codec
 from luthier.errors import StateError
 from luthier.labelplan import LabelPlan, asked, design
 from luthier.names import get
@@ -58,7 +58,8 @@ class Monitor:
         self.options = options or MonitorOptions()
         self.subject = subject
         self._reference = as_columns(**reference)
-        self._checks = [_made(check, self.options) for check in (checks or self.options.checks)]
+        wanted = choice.chosen(checks or self.options.checks, self._reference)
+        self._checks = [_made(check, self.options) for check in wanted]
         self._started: dict[tuple[str, str], Any] = {}
         self._memory: dict[tuple[str, str], dict[str, Any]] = {}
         self._latest: dict[tuple[str, str], Finding] = {}
@@ -147,15 +148,15 @@ class Monitor:
         columns = {name: np.array([row[name] for _, row in newest]) for name in sorted(shared)}
         columns["at"] = np.arange(len(newest))  # so that there is a column even where answers had nothing but an id
         plan = design(
-            columns, budget, decision, reference=self._reference, limit=self.limit("risk.v1"), arl=self.options.arl,
+            columns, budget, decision, reference=self._reference, limit=self.limit("risk"), arl=self.options.arl,
             seed=seed,
         )  # fmt: skip
         ids = [name for name, _ in newest]
         return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
 
     def limit(self, name: str) -> float:
-        """What the check of this name holds its value against on the whole traffic; nan where it is not watched."""
-        check = next((one for one in self._checks if one.name == name), None)
+        """What the first check whose name begins so holds its value against, on the whole traffic; nan where none is watched."""
+        check = next((one for one in self._checks if one.name.startswith(name)), None)
         return math.nan if check is None else float(self._start(check, "").get("reference", {}).get("limit", math.nan))
 
     def online(self, when: str) -> list[Any]:
