@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import luthier
-from luthier.choice import CHOSEN, chosen
+from luthier.choice import chosen
 from luthier.names import get
-from luthier.options import MonitorOptions
+from luthier.options import CHOSEN, MonitorOptions
 
 
 def bursts(seed: int, n: int, length: float = 20.0) -> np.ndarray:

@@ -12,10 +12,8 @@ from luthier.moments import unix_seconds
 from luthier.statistics.base import known_when
 from luthier.types import Columns
 
-__all__ = ["CHOSEN", "chosen"]
+__all__ = ["chosen"]
 
-CHOSEN = ("risk", "quality", "column_shift")
-"""Names without a version. All others mean one check for ever."""
 _OWN = {
     "confidence", "margin", "entropy", "length", "predicted", "score", "guess", "embedding", "probabilities", "at", "id",
     "at_random", "champion_predicted", "group", "target_score", "scores", "gains", "ideal", "tokens",

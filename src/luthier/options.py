@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
+    "CHOSEN",
     "ColumnOptions",
     "DataOptions",
     "FitOptions",
@@ -21,6 +22,8 @@ __all__ = [
     "UpdateOptions",
 ]
 
+CHOSEN = ("risk", "quality", "column_shift")
+"""Names of checks without a version: `luthier.choice` takes the one that suits the reference. All others mean one for ever."""
 _STRICT = {"extra": "forbid"}  # read by pydantic when config.py validates these dataclasses
 
 
