@@ -25,7 +25,7 @@ LAYERS = [
      "vectors", "arrivals", "examples", "choice"},
     {"checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "watching", "loop", "fleet", "projects"},
+    {"workshop", "watching", "repairing", "loop", "fleet", "projects"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -57,6 +57,9 @@ WITHIN |= {
     ("workshop", "loop"),
     ("workshop", "watching"),
     ("watching", "loop"),
+    ("workshop", "repairing"),
+    ("watching", "repairing"),
+    ("repairing", "loop"),
     ("loop", "projects"),
     ("workshop", "projects"),
 }

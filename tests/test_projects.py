@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import sys
@@ -41,10 +42,7 @@ def live(project: Any, records: list[Record], at: datetime, wrong: bool = False)
     ]
     record.append(project.store, [record.to_row(one) for one in rows])
     other = {"negative": "positive", "positive": "negative"}
-    said = {
-        one.id: record.from_row(row).output["label"]
-        for one, row in zip(rows, project.store.scan("answer", start=at), strict=False)
-    }
+    said = {one.id: one.output["label"] for one in rows}
     project.feedback([{"id": name, "target": other[label] if wrong else label} for name, label in said.items()])
 
 
@@ -53,8 +51,8 @@ def test_projects_are_watched_together_and_one_that_fails_stops_no_other(
 ) -> None:
     for folder, wrong in zip(folders, (False, True), strict=True):
         with contextlib.closing(luthier.open(folder)) as project:
-            live(project, tweets[:300], NOON)
-            live(project, tweets[:300], NOON + timedelta(days=1), wrong)
+            live(project, tweets[1500:1700], NOON)
+            live(project, tweets[1700:1900], NOON + timedelta(days=1), wrong)
     (tmp_path / "models" / "broken").mkdir()
     (tmp_path / "models" / "broken" / "luthier.yaml").write_text("fit: 3\n")
     good, bad = map(str, folders)
@@ -103,10 +101,11 @@ def test_a_project_whose_answers_stop_says_so_and_pages(
     monkeypatch.setattr(watching, "utc_now", lambda: now[0])
     monkeypatch.setattr("luthier.loop.utc_now", lambda: now[0])
     with contextlib.closing(luthier.open(folders[0])) as project:
+        held = iter(tweets[1500:1900])  # the model has not seen them
 
         def come(days: float) -> Any:
             now[0] = begin + timedelta(days=days)
-            live(project, tweets[:60], now[0] - timedelta(minutes=60))
+            live(project, list(itertools.islice(held, 40)), now[0] - timedelta(minutes=60))
             return project.watch()
 
         for day in (0.0, 0.3, 0.5, 1.0):
@@ -135,7 +134,7 @@ def test_a_project_whose_answers_stop_says_so_and_pages(
 
 def test_answers_of_simulated_time_are_not_missed(folders: list[Path], tweets: list[Record]) -> None:
     with contextlib.closing(luthier.open(folders[0])) as project:
-        live(project, tweets[:100], NOON)
+        live(project, tweets[1500:1600], NOON)
         watched = project.watch()
         assert not any(one.slice == "silence" for one in watched.findings)
         assert watched.decision.action == "none"

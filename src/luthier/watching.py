@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from luthier.stores.base import Row, Store
 from luthier.types import Decision, Finding, Record, Version, utc_now
 from luthier.workshop import Progress, with_tags
 
-__all__ = ["Watch"]
+__all__ = ["UNLABELLED", "Watch", "event_time"]
+
+UNLABELLED = 500
+"""Recent unlabelled answers that are looked at: to be labelled, or to show a new version what inputs look like now."""
 
 _CHUNK = 5_000  # rows folded in one transaction
 _RECENT = 20_000  # labelled answers among which the change is looked for
@@ -220,6 +224,12 @@ class Watch:
         self.monitor.restore(state["monitor"].tobytes())
         self._answers, self._labels, self.ids, self.losses = (state[k] for k in ("answers", "labels", "ids", "losses"))
         self._times, self._alarmed = state["times"], dict(state["alarmed"])
+
+
+def event_time(store: Store, findings: Sequence[Finding]) -> datetime:
+    """The event time that findings, or without any the answers, have come to."""
+    newest = store.scan("answer", newest_first=True, limit=1)
+    return max((one.at for one in findings if one.at), default=None) or next((row.at for row in newest), utc_now())
 
 
 def _plain_cause(cause: RootCause, before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
