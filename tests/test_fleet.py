@@ -103,6 +103,9 @@ def test_the_same_alarm_needs_more_among_many() -> None:
     assert needed[1] > 500_000
     assert [len(fleet.page().loud) for fleet in (alone, many)] == [1, 0]
     assert [one.subject for one in many.page().quiet] == ["shop 0"]
+    strict = Fleet(alone, false_pages_per_month=0.01)
+    assert strict.page().loud == (), "a smaller budget asks one monitor for more, too"
+    assert len(strict.page().quiet) == 1
 
 
 def test_a_restart_keeps_evidence_and_pages() -> None:
