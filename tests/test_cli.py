@@ -274,7 +274,10 @@ def test_pages_are_listed_acknowledged_and_snoozed(call: Call, project: Path) ->
     )
     with contextlib.closing(luthier.open(project)) as opened:
         pages.follow(
-            opened.store, "v1", [loud, replace(loud, slice="shop=q")], [loud, replace(loud, slice="shop=q")], NOON
+            opened.store,
+            {"v1": [loud, replace(loud, slice="shop=q")]},
+            {"v1": [loud, replace(loud, slice="shop=q")]},
+            NOON,
         )
     assert "p1    2026-03-01 12:00  open  v1 risk.v1   in hindsight: unknown" in call("page")[1]
     assert call("page", "ack", "p1", "--why", "on it") == (0, "p1 acknowledged: risk.v1\n", "")

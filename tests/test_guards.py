@@ -22,10 +22,10 @@ LAYERS = [
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
      "support", "domain", "calibrated", "running", "parquet", "features", "discriminant", "vectors", "tables", "labels",
-     "waiting", "ordered", "predicates", "results", "tablefiles", "sheets", "answers", "extremes"},
+     "waiting", "ordered", "predicates", "results", "tablefiles", "sheets", "answers", "extremes", "arrivals", "examples", "choice"},
     {"scoring", "buckets", "saved", "checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "watching", "loop", "reports"},
+    {"workshop", "watching", "repairing", "loop", "fleet", "projects", "reports"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -33,6 +33,7 @@ WITHIN = {
     ("exact", "statistics"),
     ("intervals", "evidence"),
     ("intervals", "fewlabels"),
+    ("evidence", "arrivals"),
     ("evidence", "fewlabels"),
     ("evidence", "running"),
     ("intervals", "labelplan"),
@@ -40,6 +41,10 @@ WITHIN = {
     ("fewlabels", "labelplan"),
     ("intervals", "rootcause"),
     ("slicing", "rootcause"),
+    ("dependence", "choice"),
+    ("moments", "choice"),
+    ("statistics", "choice"),
+    ("examples", "rootcause"),
     ("stores", "rows"),
     ("database", "stores"),
     ("folders", "stores"),
@@ -52,6 +57,11 @@ WITHIN |= {
     ("workshop", "loop"),
     ("workshop", "watching"),
     ("watching", "loop"),
+    ("workshop", "repairing"),
+    ("watching", "repairing"),
+    ("repairing", "loop"),
+    ("loop", "projects"),
+    ("workshop", "projects"),
 }
 WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
 WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
@@ -141,7 +151,7 @@ def test_the_root_imports_nothing_but_the_standard_library() -> None:
 
 
 def test_monitoring_imports_no_framework() -> None:
-    code = "import luthier.stages.monitor, luthier.stages.detect, luthier.stages.record, luthier.stores.sqlite, luthier.names as n"
+    code = "import luthier.stages.monitor, luthier.stages.detect, luthier.fleet, luthier.stages.record, luthier.stores.sqlite, luthier.names as n"
     code += "; x = n.every('check')+ n.every('statistic') + n.every('store')"
     assert not loaded_by(code) & (HEAVY | {"pydantic", "rich", "typer", "fastapi"})
 

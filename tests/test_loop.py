@@ -292,4 +292,4 @@ def test_an_alarm_asks_for_labels_by_a_plan_and_picked_labels_teach_but_do_not_j
     mixed = update.mix(record.labelled(project.store, watch.ids), Split((), (), ()), project.config.update)
     assert not picked & {one.id for one in mixed.holdout}
     assert picked <= {one.id for one in mixed.fresh}
-    assert not picked & {one.id for one in project._unseen(watch, [], "")}
+    assert not picked & {one.id for one in project._repair._unseen(watch, [], "")}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from luthier import slicing
 from luthier.errors import StateError
 from luthier.intervals import binomial_tail, chernoff
 from luthier.rootcause import RootCause, ScanOptions, explain
@@ -70,6 +72,44 @@ def test_two_causes_are_both_named_and_their_shadows_are_not() -> None:
     for chosen in (after["tag:shop"] == "q", after["length"] > 54):
         after["loss"] = np.maximum(after["loss"], chosen & (rng.random(6000) < 0.5))
     assert {one.name for one in explain(before, after).slices} == {"shop=q", "length > 54"}
+
+
+def test_a_range_of_a_number_is_found_whole_and_named_in_words() -> None:
+    """The rise lies in ages 34 to 57, which are several of ten bins; with a second predicate, in one shop of them."""
+    near = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        before, after = (
+            rows(seed + side, 12_000) | {"age": rng.integers(10, 90, 12_000), "weight": rng.normal(70, 10, 12_000)}
+            for side in (0, 500)
+        )
+        inside = (after["age"] >= 34) & (after["age"] <= 57) & (after["tag:shop"] == "q")
+        after["loss"] = np.maximum(after["loss"], inside & (rng.random(12_000) < 0.9))
+        cause = explain(before, after)
+        assert "shop=q" in cause.slices[0].name
+        found = re.search(r"age (\d+) to (\d+)", cause.slices[0].name)
+        near += found is not None and abs(int(found[1]) - 34) <= 8 and abs(int(found[2]) - 57) <= 8
+        assert cause.slices[0].name in cause.why
+    assert near >= 5
+
+
+def test_every_run_of_bins_is_counted_exactly() -> None:
+    rng = np.random.default_rng(0)
+    old, new = ({"x": rng.normal(size=n), "y": rng.integers(0, 90, n), "loss": rng.random(n)} for n in (3000, 2000))
+    columns = slicing.features(old, new, ScanOptions())
+    loss, both = np.concatenate([old["loss"], new["loss"]]), np.arange(5000) >= 3000
+    table = slicing.Table.of(list(slicing.scan(columns, loss, (3000, 2000), 30)))
+    assert 2900 < len(table.parts) <= 54 + 54 + 54 * 54, "those of 30 rows at least"
+    for i in rng.choice(len(table.parts), 60):
+        inside = np.ones(5000, bool)
+        for f, span in table.parts[i].reshape(2, 2).tolist():
+            low, high = columns[f].spans[span] if f >= 0 else (0, 0)
+            inside &= ((columns[f].codes >= low) & (columns[f].codes <= high)) if f >= 0 else True
+        for side in (0, 1):
+            assert table.rows[side, i] == (inside & (both == side)).sum()
+            assert table.losses[side, i] == pytest.approx(loss[inside & (both == side)].sum(), abs=1e-9)
+    named = [name for one in columns for name in one.named]
+    assert len(set(named)) == len(named)
 
 
 def test_mix_and_concept_add_up_to_the_rise_and_follow_their_definitions() -> None:

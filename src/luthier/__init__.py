@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from luthier.fleet import Fleet
     from luthier.loop import Project, open
     from luthier.reports import report
     from luthier.results import frame
@@ -20,6 +21,7 @@ __all__ = [
     "Decision",
     "Estimate",
     "Finding",
+    "Fleet",
     "Monitor",
     "Project",
     "Promise",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Fleet": "luthier.fleet",
     "Project": "luthier.loop",
     "open": "luthier.loop",
     "Monitor": "luthier.stages.monitor",

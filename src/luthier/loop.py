@@ -22,39 +22,22 @@ import numpy as np
 
 from luthier.errors import StoreError, TrainingError, UsageError
 from luthier.labelplan import LabelPlan
+from luthier.repairing import Repair
 from luthier.rows import at_random, plain
-from luthier.stages import (
-    chronicle,
-    data,
-    detect,
-    evaluate,
-    fit,
-    gate,
-    labelfiles,
-    pages,
-    plan,
-    record,
-    report,
-    update,
-    version,
-)
+from luthier.stages import chronicle, detect, labelfiles, pages, plan, record, report, version
 from luthier.stages.decide import Situation, decide
 from luthier.stages.pages import Called
 from luthier.stages.registry import plain_finding
-from luthier.stages.update import Mix
 from luthier.stores.base import Row
-from luthier.tasks.base import answered
-from luthier.types import Columns, Decision, Finding, Record, Run, Split, Version, utc_now
-from luthier.watching import Watch
-from luthier.workshop import Fitted, Prepared, Progress, Workshop, digest, with_tags
+from luthier.types import Columns, Decision, Finding, Version, utc_now
+from luthier.watching import UNLABELLED, Watch, event_time
+from luthier.workshop import Fitted, Progress, Workshop
 
 __all__ = ["Project", "Taken", "Watched", "open"]
 
-_MORE = 25  # labels after which a waiting candidate is judged again
 _HOT = timedelta(hours=1)  # rows younger than this stay in the database, older ones are sealed into segments
 _JUDGED = 20  # newest pages that hindsight looks at
 _SINCE = 2_000  # answers after a page by whose labels it is judged
-_UNLABELLED = 500  # recent answers that show a new version what inputs look like now
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +54,18 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What was read, before anything is decided. `silence`: whether answers have stopped coming, None where nothing can be
+    said; it pages once `settled`, when the waits of two weeks are known."""
+
+    answers: int
+    labels: int
+    look: detect.Look
+    silence: Finding | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What became of a file of labels: what the store took, and what the file held besides."""
 
@@ -84,38 +79,52 @@ class Project(Workshop):
     def __init__(self, path: str | Path = "luthier.yaml") -> None:
         super().__init__(path)
         self._kept: Watch | None = None
-        self._judged: dict[int, int] = {}  # labels that each waiting candidate was last judged by
+        self._repair = Repair(self)
 
     # watch ------------------------------------------------------------------------------------------------------------
 
     def watch(self, progress: Progress | None = None) -> Watched:
         """Fold everything new into the champion's monitor, write findings, and say what to do about them."""
+        looked = self.look(progress)
+        allowed = self.config.monitor.false_pages_per_month
+        return self.conclude(looked, detect.page_together({"": looked.look}, allowed)[""])
+
+    def look(self, progress: Progress | None = None) -> Looked:
+        """Fold everything new into the champion's monitor and write findings: the first half of `watch`."""
         watch = self._watch(self._chosen(None))
         try:
             answers, labels = watch.read("answer", progress), watch.read("label", progress)
         except BaseException:
             self._kept = None  # what is in memory may be ahead of what was committed
             raise
-        findings = watch.monitor.findings()
-        paged = self._page(watch, findings)
+        findings, began = watch.monitor.findings(), watch.monitor.began
+        days = 0.0 if began is None else (event_time(self.store, findings) - began) / timedelta(days=1)
+        settled = watch.arrivals.settled(utc_now().timestamp())
+        return Looked(answers, labels, detect.Look(findings, days), watch.silence(), settled)
+
+    def conclude(self, looked: Looked, paged: detect.Page) -> Watched:
+        """Decide, write that down, open and close pages: the second half of `watch`. `paged`: which findings page."""
+        watch, findings = self._watch(self._chosen(None)), looked.look.findings
         decision = decide(self._situation(watch, findings, paged), self.config.update)
-        if decision.action == "retrain" and (waiting := self._waiting(watch.champion)):
+        stopped = tuple(one for one in (looked.silence,) if one and one.alarm)
+        if looked.settled:
+            paged = replace(paged, loud=(*paged.loud, *stopped))
+        else:
+            paged = replace(paged, quiet=(*paged.quiet, *stopped))
+        if looked.settled and stopped and not decision.because:
+            decision = Decision("alert", stopped, stopped[0].why, stopped[0].at)
+        if decision.action == "retrain" and (waiting := self._repair.waiting(watch.champion)):
             decision = replace(
                 decision, action="label", why=f"candidate {waiting.name} waits for labels to be judged by"
             )
         elif self._is_news(decision, watch.champion):
             decision, cause = watch.explained(decision)
             self._note(decision, watch.champion, cause)
-        opened = pages.follow(self.store, watch.champion.name, findings, paged.loud, self._now(findings))
-        return Watched(answers, labels, findings, paged, decision, pages.calling(opened, utc_now()))
-
-    def _page(self, watch: Watch, findings: Sequence[Finding]) -> detect.Page:
-        """Which findings page: e-BH over all of them and, where `false_pages_per_month` is set, each one's share of it."""
-        allowed, began = self.config.monitor.false_pages_per_month, watch.monitor.began
-        if allowed is None or began is None:
-            return detect.page(findings)
-        days = (self._now(findings) - began) / timedelta(days=1)
-        return detect.page(findings, needed=detect.budget(findings, days, allowed))
+        name, now = watch.champion.name, event_time(self.store, findings)
+        found = {name: [*findings, *([looked.silence] if looked.silence else [])]}
+        opened = pages.follow(self.store, found, {name: paged.loud}, now, f"{name} answers now")
+        calling = pages.calling(opened, utc_now())
+        return Watched(looked.answers, looked.labels, [*findings, *stopped], paged, decision, calling)
 
     def _watch(self, champion: Version) -> Watch:
         """The champion's watch, from memory or from where it was saved."""
@@ -126,16 +135,11 @@ class Project(Workshop):
         return self._kept
 
     def _situation(self, watch: Watch, findings: Sequence[Finding], paged: detect.Page) -> Situation:
-        now = self._now(findings)
+        now = event_time(self.store, findings)
         updates = [row.at for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")]
         month = sum(moment > now - timedelta(days=30) for moment in updates)
         labels = watch.labels_since(paged.loud) if paged.loud else 0
         return Situation(findings, paged.loud, labels, now, updates[-1] if updates else None, month)
-
-    def _now(self, findings: Sequence[Finding]) -> datetime:
-        """The event time that findings, or without any the answers, have come to."""
-        newest = self.store.scan("answer", newest_first=True, limit=1)
-        return max((one.at for one in findings if one.at), default=None) or next((row.at for row in newest), utc_now())
 
     def _is_news(self, decision: Decision, champion: Version) -> bool:
         """Whether what to do, or the kind of reason, changed; silence repeats nothing."""
@@ -162,7 +166,7 @@ class Project(Workshop):
         worse, else to find out whether it did."""
         proven = any(finding.check.startswith("risk") for finding in decision.because)
         with suppress(UsageError):  # nothing is unlabelled
-            self.label_plan(self.config.update.min_labels, "repair" if proven else "worse", pool=_UNLABELLED)
+            self.label_plan(self.config.update.min_labels, "repair" if proven else "worse", pool=UNLABELLED)
 
     # label ------------------------------------------------------------------------------------------------------------
 
@@ -175,11 +179,11 @@ class Project(Workshop):
         `candidate`: the version that "better" compares, else the one that waits for labels.
         """
         champion = self._chosen(None)
-        rival = self.registry.version(candidate) if candidate is not None else self._waiting(champion)
+        rival = self.registry.version(candidate) if candidate is not None else self._repair.waiting(champion)
         return plan.draw(
             self.store, self._task_of(champion), champion.name, budget, decision,
             reference=version.read_reference(self.registry.folder(champion, verify=False)),
-            limit=self._watch(champion).monitor.limit("risk.v1"), arl=self.config.monitor.arl, pool=pool, seed=seed,
+            limit=self._watch(champion).monitor.limit("risk"), arl=self.config.monitor.arl, pool=pool, seed=seed,
             candidate=None if rival is None else lambda asked: self._columns(rival, self._task_of(rival), asked),
         )  # fmt: skip
 
@@ -206,156 +210,7 @@ class Project(Workshop):
 
         Raises UsageError when no labels have come for the champion.
         """
-        champion = self._chosen(None)
-        watch = self._watch(champion)
-        prepared = self._prepared(progress)
-        fresh = record.labelled(self.store, watch.since_change())
-        if len(fresh) < 10:
-            raise UsageError(
-                f"an update needs labels of answers that {champion.name} gave; {len(fresh)} came. Send them with "
-                f"`luthier feedback labels.csv` or POST /v1/feedback"
-            )
-        mixed = update.mix(fresh, self._old(prepared.split, champion), self.config.update)
-        run = self._train(champion, mixed, progress)
-        fitted = self._made_by(run) or self._judge(watch, run, mixed, prepared)
-        self._conclude(fitted.version, fitted.verdict, because, watch)
-        return fitted
-
-    def _old(self, split: Split, champion: Version) -> Split:
-        """What was known before: the original data, and what earlier updates learned from and were judged by."""
-        learned, held = self._earlier(champion, "fresh"), self._earlier(champion, "holdout")
-        return replace(split, train=[*split.train, *learned], test=[*split.test, *held])
-
-    def _earlier(self, champion: Version | None, part: str) -> list[Record]:
-        ids: list[str] = []
-        while champion is not None:
-            ids += champion.about.get("update", {}).get(part, [])
-            champion = self.registry.version(champion.parent) if champion.parent else None
-        return [replace(one, output=None, model="") for one in record.labelled(self.store, ids)] if ids else []
-
-    def _train(self, champion: Version, mixed: Mix, progress: Progress | None) -> Any:
-        options = replace(
-            self.config.fit, recipe=champion.about["recipe"], epochs=self.config.update.epochs or self.config.fit.epochs
-        )
-        prints = [data.fingerprint(part) for part in (mixed.split.train, mixed.split.validation, mixed.holdout)]
-        work = self._work(digest("update", champion.digest, prints, asdict(options)))
-        folder = self.registry.folder(champion)
-        return fit.fit(
-            self._task_of(champion), str(folder), mixed.split, require={}, options=options, work=work, progress=progress
-        )
-
-    def _judge(self, watch: Watch, run: Run, mixed: Mix, prepared: Prepared) -> Fitted:
-        """Paired on the same records: what the champion was good at, and the new answers nobody trained on, those
-        labelled during the training included."""
-        champion, task = watch.champion, self._task_of(watch.champion)
-        retained = self._old(prepared.split, champion).test
-        new = task.adapter(run.folder)
-        ours = evaluate.evaluate(task, new, retained, confidence=self._confidence())
-        theirs = self._columns(champion, task, retained)
-        watch.read("label")
-        learned = [one.id for one in mixed.fresh]
-        chosen = {*learned, *(one.id for one in mixed.holdout)}
-        since = next((name for name in watch.ids if name in chosen), "")
-        held = self._unseen(watch, learned, since)
-        fresh = task.columns(answered(new, held)), task.columns(held)
-        verdict = gate.gate(
-            ours.columns, theirs, require=self.config.require, options=self.config.gate, estimates=ours.estimates,
-            labels=task.labels, fresh=fresh,
-        )  # fmt: skip
-        about: dict[str, Any] = {
-            "fresh": learned,
-            "holdout": [one.id for one in held],
-            "since": since,
-            "replayed": len(mixed.replayed),
-            "retained": {name: asdict(value) for name, value in ours.estimates.items()},
-            "before": {name: asdict(value) for name, value in task.estimates(fresh[1]).items()},
-        }
-        estimates = dict(task.estimates(fresh[0])) | {"latency_ms": ours.estimates["latency_ms"]}
-        reference = self._reference(champion, new, {*learned, *about["holdout"]}, held, fresh[0])
-        made = self._register(run, prepared, estimates, verdict, reference, parent=champion, extra={"update": about})
-        self._columns(made, task, retained, ours.columns)
-        return Fitted(made, run, verdict)
-
-    def _unseen(self, watch: Watch, learned: Sequence[str], since: str) -> list[Record]:
-        """The champion's labelled answers since the change that the candidate did not learn from, in label order, without
-        those that were picked for what they are."""
-        ids = watch.ids[watch.ids.index(since) :] if since in watch.ids else watch.ids
-        trained = set(learned)
-        return [one for one in record.labelled(self.store, [i for i in ids if i not in trained]) if at_random(one)]
-
-    def _conclude(self, made: Version, verdict: gate.Verdict, because: Sequence[Finding], watch: Watch) -> None:
-        """The promotion and the decision that says why commit together. A candidate that only lacks labels waits."""
-        now = self.registry.champion()
-        if now is None or now.number != watch.champion.number:  # a person was quicker: their choice stands
-            why = f"the champion changed to {now.name if now else 'none'} while {made.name} was made"
-            verdict = replace(verdict, outcome="fail", why=why)
-        passed = verdict.outcome == "pass"
-        waits = verdict.outcome == "inconclusive" and _only_lacks_labels(verdict)
-        action = "promote" if passed else "label" if waits else "reject"
-        moment = self._now(watch.monitor.findings())
-        body = {
-            "action": action, "why": verdict.why, "model": made.name,
-            "checks": sorted({finding.check for finding in verdict.findings}),
-            "because": [plain_finding(finding) for finding in (*because, *verdict.findings)],
-        }  # fmt: skip
-        self.registry.folder(made)
-        name = f"{made.name}/gate/{self.store.last('decision')}"
-        with self.store.transaction():
-            self.store.append("decision", [Row(name, moment, body)])
-            if passed:
-                self.registry.promote(made.number, why=verdict.why, because=verdict.findings)
-
-    def _waiting(self, champion: Version) -> Version | None:
-        """The newest candidate of the champion whose gate lacks nothing but labels."""
-        settled = {
-            row.body["model"] for row in self.store.scan("decision") if row.body["action"] in ("promote", "reject")
-        }
-        candidates = [made for made in self.versions() if made.parent == champion.number and made.name not in settled]
-        return next((made for made in reversed(candidates) if _only_lacks_labels(self._verdict_of(made))), None)
-
-    def _settle(self, candidate: Version, watch: Watch) -> None:
-        """Judge a waiting candidate again once more labels came. The gate's evidence may be looked at after every label."""
-        about = candidate.about["update"]
-        held = self._unseen(watch, about["fresh"], about["since"])
-        if len(held) < self._judged.get(candidate.number, len(about["holdout"])) + _MORE:
-            return
-        self._judged[candidate.number] = len(held)
-        task = self._task_of(candidate)
-        new = task.adapter(self.registry.folder(candidate))
-        again = gate.gate(
-            {}, require={}, options=self.config.gate, fresh=(task.columns(answered(new, held)), task.columns(held))
-        )
-        earlier = [finding for finding in self._verdict_of(candidate).findings if finding.slice != "fresh"]
-        verdict = replace(again, findings=(*earlier, *again.findings))
-        if verdict.outcome != "inconclusive":
-            self._conclude(candidate, verdict, (), watch)
-        elif len(held) >= self.config.update.max_labels:
-            self._conclude(
-                candidate,
-                replace(verdict, outcome="fail", why=f"{len(held)} labels told nothing: {verdict.why}"),
-                (),
-                watch,
-            )
-
-    def _reference(
-        self, champion: Version, adapter: Any, known: set[str], held: Sequence[Record], columns: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """What the new version's good days look like: the held-out labels since the change, and recent unlabelled
-        answers that nobody trained on, answered anew."""
-        task = self._task_of(champion)
-        tags = self.config.monitor.slices
-        columns = with_tags(columns, held, tags)
-        since = min((one.at for one in held), default=utc_now())
-        recent = (record.from_row(row) for row in self.store.scan("answer", newest_first=True, limit=_UNLABELLED))
-        plain = [
-            replace(one, output=None, target=None)
-            for one in recent
-            if one.id not in known and one.at >= since and one.input
-        ]
-        if not plain:
-            return columns
-        more = with_tags(task.columns(answered(adapter, plain)), plain, tags)
-        return {name: np.concatenate([columns[name], more[name]]) for name in columns if name in more}
+        return self._repair.update(self._watch(self._chosen(None)), progress, because)
 
     # loop -------------------------------------------------------------------------------------------------------------
 
@@ -369,15 +224,13 @@ class Project(Workshop):
 
         Raises StoreError when another loop runs already.
         """
-        with self._alone():
+        with self.alone():
             failures = 0
             while not stop():
                 try:
                     watched = self.watch()
                     say(watched)
-                    self._act(watched, progress)
-                    for kind in ("answer", "label"):
-                        self.store.seal(kind, utc_now() - _HOT)
+                    self.tend(watched, progress)
                     failures = 0
                 except StoreError as error:
                     failures += 1
@@ -387,14 +240,17 @@ class Project(Workshop):
                     say(Watched(0, 0, (), detect.Page(), said))
                 _pause(interval * 2 ** min(failures, 6), stop)
 
-    def _act(self, watched: Watched, progress: Progress | None) -> None:
+    def tend(self, watched: Watched, progress: Progress | None = None) -> None:
+        """Do what was decided, and seal old rows."""
         champion = self._chosen(None)
-        if waiting := self._waiting(champion):
-            self._settle(waiting, self._watch(champion))
+        if waiting := self._repair.waiting(champion):
+            self._repair.settle(waiting, self._watch(champion))
         elif watched.decision.action == "retrain":
-            self._repair(watched, progress)
+            self._update(watched, progress)
+        for kind in ("answer", "label"):
+            self.store.seal(kind, utc_now() - _HOT)
 
-    def _repair(self, watched: Watched, progress: Progress | None) -> None:
+    def _update(self, watched: Watched, progress: Progress | None) -> None:
         champion = self._chosen(None)
         try:
             self.update(progress, because=watched.decision.because)
@@ -408,7 +264,8 @@ class Project(Workshop):
             self.store.append("decision", [Row(name, moment, body)])
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """Keep other loops away as long as this context lasts. Raises StoreError when another loop runs already."""
         _ = self.store  # opening it makes the folder
         path = self.home / self.config.store / "loop.lock"
         with path.open("w") as handle:
@@ -431,7 +288,10 @@ class Project(Workshop):
         }  # fmt: skip
         if champion:
             status["unread"] = self.unread()
-            status["findings"] = [plain_finding(finding) for finding in self._watch(champion).monitor.findings()]
+            watch = self._watch(champion)
+            silence = watch.silence()
+            stopped = [silence] if silence and silence.alarm else []
+            status["findings"] = [plain_finding(finding) for finding in [*watch.monitor.findings(), *stopped]]
             standing = self._standing(champion)
             status["few_labels"] = None if standing is None else asdict(standing)
             last = next(iter(self.store.scan("decision", newest_first=True, limit=1)), None)
@@ -520,12 +380,6 @@ def open(path: str | Path = "luthier.yaml") -> Project:
     """The project of a luthier.yaml, or of the folder that holds one."""
     path = Path(path)
     return Project(path / "luthier.yaml" if path.is_dir() else path)
-
-
-def _only_lacks_labels(verdict: gate.Verdict) -> bool:
-    """Whether everything was shown but that the candidate is better on the new answers, which more labels may show."""
-    unmet = [(gate.outcome(finding), finding.slice) for finding in verdict.findings if gate.outcome(finding) != "pass"]
-    return bool(unmet) and all(one == ("inconclusive", "fresh") for one in unmet)
 
 
 def _kind(decision: Mapping[str, Any]) -> tuple[str, bool, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
+    "CHOSEN",
     "ColumnOptions",
     "DataOptions",
     "FitOptions",
@@ -21,6 +22,8 @@ __all__ = [
     "UpdateOptions",
 ]
 
+CHOSEN = ("risk", "quality", "column_shift")
+"""Names of checks without a version: `luthier.choice` takes the one that suits the reference. All others mean one for ever."""
 _STRICT = {"extra": "forbid"}  # read by pydantic when config.py validates these dataclasses
 
 
@@ -163,11 +166,12 @@ class MonitorOptions:
     own risk is underestimated. `window_minutes`: width of a bucket of event time in reports. `group`: column whose values
     `fairness.v1` compares (`tag:<name>` of one of `slices`), `gap`: difference between groups that is still acceptable.
     `false_pages_per_month`: of all e-detectors together, from which each one's own threshold follows; None: `arl` alone.
+    `checks`: "risk", "quality" and "column_shift" are chosen by the reference (see `luthier.choice`).
     """
 
     __pydantic_config__ = _STRICT
     checks: tuple[str, ...] = (
-        "risk.v1", "risk_lifetime.v1", "label_free.v1", "embedding_shift.v1", "confidence_shift.v1", "quality.v1",
+        "risk", "risk_lifetime.v1", "label_free.v1", "embedding_shift.v1", "confidence_shift.v1", "column_shift", "quality",
     )  # fmt: skip
     tolerance: float | None = 0.02
     relative_tolerance: float | None = None
@@ -178,7 +182,7 @@ class MonitorOptions:
     slices: tuple[str, ...] = ()
     group: str = "group"
     gap: float = 0.1
-    false_pages_per_month: float | None = None
+    false_pages_per_month: float | None = 1.0
 
     def __post_init__(self) -> None:
         _within(

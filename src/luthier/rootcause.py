@@ -8,14 +8,15 @@ of them at once say so (Bonferroni over all that were looked at).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from luthier import slicing
 from luthier.errors import StateError
+from luthier.examples import Example, failures
 from luthier.intervals import chernoff
 from luthier.slicing import Feature, ScanOptions, Table
 from luthier.types import Columns, Estimate
@@ -25,8 +26,8 @@ __all__ = ["Example", "FeatureEffect", "RootCause", "ScanOptions", "Slice", "exp
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Codes: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 _JUDGED = 2_000  # slices whose bounds are computed, of all that were looked at
-_QUEUE = 50  # slices that are shown to matter, among which the named ones are chosen
-_NEAREST = 2_000  # rows among which neighbours are looked for
+_QUEUE = 400  # slices that are shown to matter, among which the named ones are chosen
+_SCREEN = 0.4  # of the normal bound: Chernoff's, for few losses, may be as near as half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +62,6 @@ class FeatureEffect:
     moved: str
     share_before: float
     share_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Row `after` with a high loss, and the row `before` that is nearest to it; `usual` is the median of such distances."""
-
-    after: int
-    loss: float
-    before: int
-    before_loss: float
-    distance: float
-    usual: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +110,13 @@ def explain(before: Columns, after: Columns, options: ScanOptions | None = None)
         return RootCause(*totals, alpha=options.alpha, why=why)
     features = slicing.features(old, new, options)
     loss = np.concatenate([old["loss"], new["loss"]])
-    table = slicing.scan(features, loss, count, options.least)
-    slices = _named(table, features, loss, count, options)
+    slices, looked = _named(features, loss, count, options)
     effects = tuple(
         sorted((_effect(one, loss, count, len(features)) for one in features), key=lambda e: -abs(e.mix.value))
     )
-    examples = _examples(old, new, options.named)
-    found = RootCause(*totals, slices, effects, examples, table.rows.shape[1], options.alpha)
-    return RootCause(*totals, slices, effects, examples, found.looked, options.alpha, _sentence(found))
+    examples = failures(old, new, options.named)
+    found = RootCause(*totals, slices, effects, examples, looked, options.alpha)
+    return replace(found, why=_sentence(found))
 
 
 def _known(columns: Columns, side: str) -> dict[str, np.ndarray]:
@@ -155,9 +143,6 @@ class _Sums:
     lost: Floats
     rows: Floats
     losses: Floats
-
-    def of(self, chosen: Codes) -> _Sums:
-        return _Sums(self.total, self.lost, self.rows[:, chosen], self.losses[:, chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,44 +207,68 @@ def _bounds(measured: _Measured, level: float) -> tuple[Floats, Floats]:
 
 
 def _named(
-    table: Table, features: Sequence[Feature], loss: Floats, count: tuple[int, int], options: ScanOptions
-) -> tuple[Slice, ...]:
-    """The slices shown to matter, those that explain most first, each still shown once the rows of the others are set aside."""
-    looked = table.rows.shape[1]
-    if not looked:
-        return ()
-    level = options.alpha / (2 * looked)
-    sums = _Sums(
-        np.array(count, float), np.array([loss[: count[0]].sum(), loss[count[0] :].sum()]), table.rows, table.losses
-    )
-    guess = _rank(_measure(sums, options.least))
-    likely = np.argsort(-guess, kind="stable")[
-        : min(int((guess > 0).sum()), _JUDGED)
-    ]  # the bounds hold for all the same
-    measured = _measure(sums.of(likely), options.least)
+    features: Sequence[Feature], loss: Floats, count: tuple[int, int], options: ScanOptions
+) -> tuple[tuple[Slice, ...], int]:
+    """The slices shown to matter, those that explain most first, each still shown once the rows of the others are set
+    aside; and how many slices were looked at."""
+    total, lost = np.array(count, float), np.array([loss[: count[0]].sum(), loss[count[0] :].sum()])
+    likely, looked = Table.of([]), 0
+    for table in slicing.scan(features, loss, count, options.least):
+        looked += table.rows.shape[1]
+        likely = _likeliest(Table.of([likely, table]), total, lost, options)
+    if not likely.rows.size:
+        return (), looked
+    level = options.alpha / (2 * looked)  # the bounds hold for all that were looked at
+    measured = _measure(_Sums(total, lost, likely.rows, likely.losses), options.least)
     worse, more = _bounds(measured, level)
     rank = _rank(measured, worse > 0, more > 0)
-    queue = np.argsort(-rank, kind="stable")[: min(int((rank > 0).sum()), _QUEUE)].tolist()
-    masks = {i: _mask(table.parts[likely[i]], features) for i in queue}
-    free = np.ones(len(loss), bool)
-    named: list[Slice] = []
-    while queue and len(named) < options.named:
-        best = queue.pop(0)
-        named.append(_slice(_text(table.parts[likely[best]], features), measured, best, worse[best], more[best], level))
-        free &= ~masks[best]
-        queue = [i for i in queue if _still(masks[i], free, loss, count[0], level, options.least)]
-    return tuple(named)
+    free, named = np.ones(len(loss), bool), list[Slice]()
+    for i in np.argsort(-rank, kind="stable")[: min(int((rank > 0).sum()), _QUEUE)].tolist():
+        mask = _mask(likely.parts[i], features)
+        if named and not _still(mask, free, loss, count[0], level, options.least):
+            continue
+        named.append(_slice(_text(likely.parts[i], features), measured, i, worse[i], more[i], level))
+        if len(named) == options.named:
+            break
+        free &= ~mask
+    return tuple(named), looked
+
+
+def _likeliest(table: Table, total: Floats, lost: Floats, options: ScanOptions) -> Table:
+    """The slices that seem to explain most, of those that may be shown: only theirs are bounds that are worth computing."""
+    measured = _measure(_Sums(total, lost, table.rows, table.losses), options.least)
+    level = options.alpha / (2 * max(table.rows.shape[1], 1))
+    guess = _rank(measured, *_promising(measured, level))
+    return table.at(np.argsort(-guess, kind="stable")[: min(int((guess > 0).sum()), _JUDGED)])
+
+
+def _promising(measured: _Measured, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which slices might have a bound above 0: those that reach `_SCREEN` of the normal one. "Worse", and "more"."""
+    z = _SCREEN * math.sqrt(2 * math.log(1 / level))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.nan_to_num(measured.means * (1 - measured.means) / measured.n)
+        whole = measured.n.sum(axis=0)  # (2, m)
+        moved = (measured.shares * (1 - measured.shares) / whole).sum(axis=0)
+    worse: np.ndarray = measured.rise >= z * np.sqrt(spread.sum(axis=(0, 1)))
+    more: np.ndarray = measured.shares[1] - measured.shares[0] >= z * np.sqrt(moved)
+    return worse, more
 
 
 def _mask(part: Codes, features: Sequence[Feature]) -> np.ndarray:
     f, a, g, b = part.tolist()
-    chosen: np.ndarray = features[f].codes == a
-    return chosen if g < 0 else chosen & (features[g].codes == b)
+    chosen = _inside(features[f], a)
+    return chosen if g < 0 else chosen & _inside(features[g], b)
+
+
+def _inside(feature: Feature, span: int) -> np.ndarray:
+    first, last = feature.spans[span].tolist()
+    held: np.ndarray = (feature.codes >= first) & (feature.codes <= last) if first < last else feature.codes == first
+    return held
 
 
 def _text(part: Codes, features: Sequence[Feature]) -> str:
     f, a, g, b = part.tolist()
-    return f"{features[f].labels[a]} and {features[g].labels[b]}" if g >= 0 else features[f].labels[a]
+    return f"{features[f].named[a]} and {features[g].named[b]}" if g >= 0 else features[f].named[a]
 
 
 def _still(mask: np.ndarray, free: np.ndarray, loss: Floats, old: int, level: float, least: int) -> bool:
@@ -271,6 +280,8 @@ def _still(mask: np.ndarray, free: np.ndarray, loss: Floats, old: int, level: fl
         return False
     lost, losses = (np.array([loss[side][part[side]].sum() for side in sides]) for part in (free, inside))
     measured = _measure(_Sums(total, lost, rows[:, None], losses[:, None]), least)
+    if not _rank(measured, *_promising(measured, level))[0] > 0:
+        return False
     worse, more = _bounds(measured, level)
     return bool(_rank(measured, worse > 0, more > 0)[0] > 0)
 
@@ -292,7 +303,7 @@ def _slice(name: str, measured: _Measured, i: int, worse: float, more: float, le
     )  # fmt: skip
 
 
-# -- features, examples, words ----
+# -- features, words ----
 
 
 def _effect(feature: Feature, loss: Floats, count: tuple[int, int], looked: int) -> FeatureEffect:
@@ -321,46 +332,6 @@ def _z(alpha: float) -> float:
     from statistics import NormalDist
 
     return NormalDist().inv_cdf(1 - alpha / 2)
-
-
-def _examples(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], named: int) -> tuple[Example, ...]:
-    """Rows after the change with a high loss that cover such rows best (farthest first), and their nearest rows before."""
-    if "embedding" not in old or "embedding" not in new or old["embedding"].shape[1:] != new["embedding"].shape[1:]:
-        return ()
-    there = [_spread_out(len(side["loss"])) for side in (old, new)]
-    known, fresh = (side["embedding"][rows].astype(np.float64) for side, rows in zip((old, new), there, strict=True))
-    distance = np.nan_to_num(_distances(fresh, known), nan=np.inf)  # (after, before)
-    nearest = distance.argmin(axis=1)
-    least = distance[np.arange(len(fresh)), nearest]
-    loss = new["loss"][there[1]]
-    wrong = np.flatnonzero((loss >= 0.5) & np.isfinite(least))
-    if not len(wrong):
-        return ()
-    middle = fresh[wrong].mean(axis=0, keepdims=True)
-    chosen = [int(wrong[_distances(fresh[wrong], middle)[:, 0].argmin()])]
-    while len(chosen) < min(named, len(wrong)):
-        gap = _distances(fresh[wrong], fresh[chosen]).min(axis=1)
-        chosen.append(int(wrong[gap.argmax()]))
-    usual = float(np.median(least[np.isfinite(least)]))
-    return tuple(
-        Example(
-            int(there[1][i]), float(loss[i]), int(there[0][nearest[i]]), float(old["loss"][there[0][nearest[i]]]),
-            float(least[i]), usual,
-        )
-        for i in chosen
-    )  # fmt: skip
-
-
-def _spread_out(n: int) -> Codes:
-    """At most `_NEAREST` rows, evenly over n."""
-    rows: Codes = np.unique(np.linspace(0, n - 1, min(n, _NEAREST)).astype(np.int64))
-    return rows
-
-
-def _distances(a: Floats, b: Floats) -> Floats:
-    square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2 * a @ b.T
-    distances: Floats = np.sqrt(np.maximum(square, 0.0))
-    return distances
 
 
 def _mean(loss: Floats) -> Estimate:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +13,8 @@ __all__ = ["Feature", "ScanOptions", "Table", "features", "scan"]
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 Codes: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 _CHUNK = 1 << 14  # rows a pass: the codes of a pair stay in the cache
+_RUNS = 10  # bins of a number up to which runs of neighbours are looked at
+_BATCH = 1 << 17  # slices that are handed on together
 _SAMPLE = 20_000  # rows that the bins' edges are taken from
 _CATEGORIES = ("predicted", "target")
 
@@ -43,20 +44,38 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A column as codes (n,) of the rows before and after, and the text of each code."""
+    """A column as codes (n,) of the rows before and after, and the text of each code.
+
+    `spans` (k, 2): first and last code of what one predicate may choose, with its text in `named`: every code, and of a number
+    also every run of neighbouring bins.
+    """
 
     name: str
     codes: Codes
     labels: tuple[str, ...]
+    spans: Codes
+    named: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All slices: rows (2, m) and losses (2, m), before and after; `parts` (m, 4): feature and code, twice (-1: none)."""
+    """Slices: rows (2, m) and losses (2, m), before and after; `parts` (m, 4): feature and span, twice (-1: none)."""
 
     rows: Floats
     losses: Floats
     parts: Codes
+
+    @classmethod
+    def of(cls, pieces: Sequence[Table]) -> Table:
+        """The slices of all pieces together; none of no pieces."""
+        if not pieces:
+            return cls(np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((0, 4), np.int64))
+        rows, losses = (np.concatenate([getattr(one, name) for one in pieces], axis=1) for name in ("rows", "losses"))
+        return cls(rows, losses, np.concatenate([one.parts for one in pieces]))
+
+    def at(self, chosen: Codes) -> Table:
+        """The chosen slices."""
+        return Table(self.rows[:, chosen], self.losses[:, chosen], self.parts[chosen])
 
 
 def features(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], options: ScanOptions) -> list[Feature]:
@@ -76,7 +95,8 @@ def _coded(name: str, old: np.ndarray, new: np.ndarray, options: ScanOptions) ->
         if len(distinct) <= options.values or name in _CATEGORIES:
             return _categories(shown, distinct.tolist(), codes, options.values)
     if set(kinds) <= set("iuf"):
-        return _binned(shown, old.astype(np.float64), new.astype(np.float64), options.bins)
+        whole = set(kinds) <= set("iu")
+        return _binned(shown, old.astype(np.float64), new.astype(np.float64), options.bins, whole)
     values = (
         [_key(value) for value in (*old.tolist(), *new.tolist())] if "O" in kinds else [*old.tolist(), *new.tolist()]
     )
@@ -99,19 +119,40 @@ def _whole(values: Codes) -> tuple[Codes, Codes]:
     return np.flatnonzero(there) + low, (np.cumsum(there) - 1)[values - low]
 
 
-def _binned(name: str, old: Floats, new: Floats, bins: int) -> Feature:
-    """Bins (low, high] between quantiles of the rows before; what is not finite is missing, a bin of its own."""
+def _binned(name: str, old: Floats, new: Floats, bins: int, whole: bool) -> Feature:
+    """Bins (low, high] between quantiles of the rows before; what is not finite is missing, a bin of its own.
+
+    Runs of neighbouring bins are looked at too where there are at most ten bins: 54 with the bins themselves.
+    """
     sample = old[:: max(len(old) // _SAMPLE, 1)]
     sample = sample[np.isfinite(sample)]
     inner = np.quantile(sample, np.arange(1, bins) / bins, method="inverted_cdf") if len(sample) else np.zeros(0)
     edges = np.unique(inner)
     values = np.concatenate([old, new])
     codes = np.searchsorted(edges, values, side="left").astype(np.int64)
-    codes[~np.isfinite(values)] = len(edges) + 1
-    texts = [f"{edge:.4g}" for edge in edges]
-    labels = [f"{name} in ({low}, {high}]" for low, high in itertools.pairwise(texts)]
-    ends = ([f"{name} ≤ {texts[0]}"], [f"{name} > {texts[-1]}"]) if texts else ([f"any {name}"], [])
-    return Feature(name, codes, (*ends[0], *labels, *ends[1], f"{name} missing"))
+    last = len(edges)  # the code of the highest bin
+    codes[~np.isfinite(values)] = last + 1
+    spans = [(i, i) for i in range(last + 2)]
+    if last < _RUNS:
+        spans += [(i, j) for i in range(last) for j in range(i + 1, last + 1) if (i, j) != (0, last)]
+    texts = [_span(name, edges.tolist(), i, j, whole) for i, j in spans]
+    return Feature(name, codes, tuple(texts[: last + 2]), np.array(spans, np.int64), tuple(texts))
+
+
+def _span(name: str, edges: Sequence[float], first: int, last: int, whole: bool) -> str:
+    """Bins `first` to `last` in words."""
+    if first > len(edges):
+        return f"{name} missing"
+    if not edges:
+        return f"any {name}"
+    if first == 0:
+        return f"{name} ≤ {edges[last]:.4g}"
+    if last == len(edges):
+        return f"{name} > {edges[first - 1]:.4g}"
+    if whole and abs(edges[last]) < 1e15:
+        low, high = int(edges[first - 1]) + 1, int(edges[last])
+        return f"{name}={high}" if low == high else f"{name} {low} to {high}"
+    return f"{name} in ({edges[first - 1]:.4g}, {edges[last]:.4g}]"
 
 
 def _categories(name: str, values: Sequence[Any], places: Codes, most: int) -> Feature:
@@ -121,32 +162,56 @@ def _categories(name: str, values: Sequence[Any], places: Codes, most: int) -> F
     code = np.full(len(values), min(most, len(values)), np.int64)
     code[order[:most]] = np.arange(min(most, len(values)))
     labels = [f"{name}={values[i]}"[:80] for i in order[:most]]
-    return Feature(name, code[places], (*labels, f"{name} of {len(values) - len(labels)} rarer values"))
+    labels.append(f"{name} of {len(values) - len(labels)} rarer values")
+    spans = np.repeat(np.arange(len(labels))[:, None], 2, axis=1)
+    return Feature(name, code[places], tuple(labels), spans, tuple(labels))
 
 
-def scan(features: Sequence[Feature], loss: Floats, count: tuple[int, int], least: int) -> Table:
-    """Rows and losses of all slices that have `least` rows inside and outside after the change."""
+def scan(features: Sequence[Feature], loss: Floats, count: tuple[int, int], least: int) -> Iterator[Table]:
+    """Rows and losses of all slices that have `least` rows inside and outside after the change, many at a time."""
     if not features:
-        return Table(np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((0, 4), np.int64))
+        return
     width = max(len(one.labels) for one in features)
     pairs = [(f, g) for f in range(len(features)) for g in range(f, len(features))]  # (f, f) holds the single ones
     plain = bool(((loss == 0) | (loss == 1)).all())
     rows, sums = _counted(features, pairs, loss, count[0], width, plain)
-    found: list[tuple[np.ndarray, ...]] = []
-    alone = {f: rows[i].sum(axis=1) for i, (f, g) in enumerate(pairs) if f == g}
+    runs = [_runs(one, width) for one in features]
+    alone = {f: _summed(rows[i].sum(axis=1), runs[f]) for i, (f, g) in enumerate(pairs) if f == g}
+    waiting: list[Table] = []
     for i, (f, g) in enumerate(pairs):
-        seen, lost = rows[i], sums[i]  # (width, width, 2)
+        if f == g:
+            seen, lost = alone[f][:, None], _summed(sums[i].sum(axis=1), runs[f])[:, None]
+        else:
+            seen, lost = (
+                _summed(_summed(part[i], runs[f]).swapaxes(0, 1), runs[g]).swapaxes(0, 1) for part in (rows, sums)
+            )
         enough = (seen[..., 1] >= least) & (seen[..., 1] <= count[1] - least)
         if f != g:  # the second predicate must take something away
             enough &= (seen != alone[f][:, None]).any(axis=2) & (seen != alone[g][None, :]).any(axis=2)
         a, b = np.nonzero(enough)
-        ends = np.full(len(a), g if f != g else -1), b if f != g else np.full(len(b), -1)
-        found.append((seen[a, b].T, lost[a, b].T, np.stack([np.full(len(a), f), a, *ends], axis=1)))
-    return Table(
-        np.concatenate([one[0] for one in found], axis=1).astype(np.float64),
-        np.concatenate([one[1] for one in found], axis=1).astype(np.float64),
-        np.concatenate([one[2] for one in found]),
-    )
+        ends = (np.full(len(a), g), b) if f != g else (np.full(len(a), -1), np.full(len(a), -1))
+        waiting.append(Table(seen[a, b].T, lost[a, b].T, np.stack([np.full(len(a), f), a, *ends], axis=1)))
+        if sum(one.rows.shape[1] for one in waiting) >= _BATCH:
+            yield Table.of(waiting)
+            waiting = []
+    yield Table.of(waiting)
+
+
+def _runs(feature: Feature, width: int) -> Floats | None:
+    """(k, width): 1 where a span holds a code; None where spans are codes, one for one."""
+    if len(feature.spans) == len(feature.labels):
+        return None
+    code = np.arange(width)
+    held: Floats = ((code >= feature.spans[:, :1]) & (code <= feature.spans[:, 1:])).astype(np.float64)
+    return held
+
+
+def _summed(cells: np.ndarray, runs: Floats | None) -> Floats:
+    """Cells (width, …) added up over the codes of every span: (k, …). Counts stay whole: float64 adds them exactly."""
+    if runs is None:
+        return cells.astype(np.float64, copy=False)
+    flat = runs @ cells.reshape(len(cells), -1).astype(np.float64, copy=False)
+    return flat.reshape(len(runs), *cells.shape[1:])
 
 
 def _counted(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from luthier import codec
+from luthier.arrivals import Arrivals
 from luthier.config import Config
 from luthier.near import text_vectors
 from luthier.rootcause import RootCause, explain
@@ -21,13 +23,17 @@ from luthier.stores.base import Row, Store
 from luthier.types import Decision, Finding, Record, Version, utc_now
 from luthier.workshop import Progress, with_tags
 
-__all__ = ["Watch"]
+__all__ = ["UNLABELLED", "Watch", "event_time"]
+
+UNLABELLED = 500
+"""Recent unlabelled answers that are looked at: to be labelled, or to show a new version what inputs look like now."""
 
 _CHUNK = 5_000  # rows folded in one transaction
 _RECENT = 20_000  # labelled answers among which the change is looked for
 _COMPARED = 5_000  # labelled answers on either side of the change among which its cause is looked for
 _BEFORE = 200  # labelled answers before the change; with fewer the reference stands for them
 _SHOWN = 200  # characters of an input that a decision shows
+_ARRIVALS = "arrivals"  # when answers came, whichever version gave them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Watch:
         self._answers = self._labels = since  # cursors: the seq of the last row that was read
         if saved := store.recall(self._name):
             self._load(saved)
+        came = store.recall(_ARRIVALS)
+        self.arrivals = Arrivals.read(codec.unpack(came)) if came else Arrivals()
 
     @property
     def _name(self) -> str:
@@ -88,6 +96,17 @@ class Watch:
         """Whether there are rows that were not read yet."""
         labels = max(self._store.last("label"), self._store.last("join"))
         return {"answer": self._store.last("answer") > self._answers, "label": labels > self._labels}
+
+    def silence(self) -> Finding | None:
+        """Whether answers have stopped coming; None where event times do not follow the clock. Call it after `read`."""
+        now = utc_now()
+        found = self.arrivals.silence(now.timestamp())
+        self.arrivals = replace(self.arrivals, seen=now.timestamp())
+        if found is None:
+            return None
+        if found.alarm:  # so that a wait that ends is known for as long as it was
+            self._store.remember(_ARRIVALS, codec.pack(self.arrivals.plain()))
+        return replace(found, subject=self.monitor.subject, slice="silence", at=now)
 
     def labels_since(self, loud: Sequence[Finding]) -> int:
         """Labels since the change: since losses rose, where labels say that they did; else since the inputs' alarm."""
@@ -163,6 +182,7 @@ class Watch:
         if when == "answer":
             rows = list(self._store.scan("answer", since=self._answers, limit=_CHUNK))
             self._answers = rows[-1].seq if rows else self._answers
+            self.arrivals = self.arrivals.after([row.at.timestamp() for row in rows], utc_now().timestamp())
             return [record.from_row(row) for row in rows], []
         joined = record.joined(self._store, self._labels, limit=_CHUNK)
         self._labels = joined.cursor
@@ -176,6 +196,8 @@ class Watch:
         ]
         self._store.append("finding", rows)
         self._store.remember(self._name, self._save())
+        if when == "answer":
+            self._store.remember(_ARRIVALS, codec.pack(self.arrivals.plain()))
 
     def _rebuild(self, corrected: Sequence[Record]) -> None:
         """A corrected label rebuilds its bucket from the records. The evidence of the checks stays as it was: what was
@@ -203,6 +225,12 @@ class Watch:
         self.monitor.restore(state["monitor"].tobytes())
         self._answers, self._labels, self.ids, self.losses = (state[k] for k in ("answers", "labels", "ids", "losses"))
         self._times, self._alarmed = state["times"], dict(state["alarmed"])
+
+
+def event_time(store: Store, findings: Sequence[Finding]) -> datetime:
+    """The event time that findings, or without any the answers, have come to."""
+    newest = store.scan("answer", newest_first=True, limit=1)
+    return max((one.at for one in findings if one.at), default=None) or next((row.at for row in newest), utc_now())
 
 
 def _plain_cause(cause: RootCause, before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:

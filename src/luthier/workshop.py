@@ -15,6 +15,7 @@ from luthier import files
 from luthier.config import Config, read
 from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError, need
 from luthier.names import every, get
+from luthier.options import CHOSEN
 from luthier.rows import at_random, plain
 from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
 from luthier.stages.registry import Promotion, Registry, finding_of, plain_finding
@@ -451,7 +452,8 @@ def _label_rows(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _check_names(path: Path, config: Config) -> None:
-    asked = [("task", "task", [config.task]), ("check", "monitor.checks", list(config.monitor.checks))]
+    checks = [name for name in config.monitor.checks if name not in CHOSEN]
+    asked = [("task", "task", [config.task]), ("check", "monitor.checks", checks)]
     asked.append(
         ("recipe", "fit.recipe", [config.fit.recipe] if config.fit.recipe != "auto" else list(config.fit.rungs))
     )

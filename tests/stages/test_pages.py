@@ -32,7 +32,7 @@ def finding(
 def follow(store: Any, *findings: Finding, model: str = "v1", hours: float = 0) -> list[pages.Called]:
     moment = NOON + timedelta(hours=hours)
     fresh = [dataclasses.replace(one, at=moment) for one in findings]
-    return pages.follow(store, model, fresh, detect.page(fresh).loud, moment)
+    return pages.follow(store, {model: fresh}, {model: detect.page(fresh).loud}, moment, f"{model} answers now")
 
 
 def test_a_page_opens_and_closes_at_different_levels() -> None:
@@ -150,7 +150,7 @@ def run(readings: np.ndarray, pages_per_month: float) -> tuple[set[int], int]:
     for day in range(readings.shape[1]):
         found = [finding(float(m), slice_=f"m={i}", n=day + 1, level=1000) for i, m in enumerate(paths[:, day])]
         needed = detect.budget(found, days=day + 1, pages_per_month=pages_per_month)
-        pages.follow(store, "v1", found, detect.page(found, needed=needed).loud, NOON + timedelta(days=day))
+        pages.follow(store, {"v1": found}, {"v1": detect.page(found, needed=needed).loud}, NOON + timedelta(days=day))
     called = [int(one.slice[2:]) for one in pages.called(store)]
     return set(called), len(called)
 

@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from luthier.arrivals import FACTOR, FEWEST, duration, silence
 from luthier.checks.base import Memory, silent
-from luthier.evidence import LARGEST, clopper_pearson_upper, level_ever, level_now, p_to_e, rise, watch_rise
+from luthier.evidence import LARGEST, clopper_pearson_upper, level_ever, level_now, rise, watch_rise
 from luthier.moments import unix_seconds
 from luthier.names import register
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Feed"]
 
-FEWEST = 30
 STILL = 0.9  # share of rows at the very time of the row before that is no sign of a clock that stands still
 AHEAD = 28 * 86_400.0
 STREAMS = {
@@ -95,17 +95,11 @@ class Feed:
         exchangeable, which the factor of three makes rarer.
         """
         known = memory["reference"]
-        promise = Promise("fixed", 1 / (known["gaps"] + 1))
         if known["why"] or math.isnan(memory["newest"]):
+            promise = Promise("fixed", 1 / (known["gaps"] + 1))
             return silent(self.name, promise, known["why"] or "no row with an event time yet")
-        waited, limit = float(unix_seconds([now])[0]) - memory["newest"], 3 * known["longest"]
-        alarm = bool(waited > limit)
-        why = f"nothing has come for {_span(waited)}, allowed {_span(limit)} (three times the longest gap of {known['gaps']})"
-        return Finding(
-            check=self.name, value=waited, limit=limit, evidence=p_to_e(promise.level) if alarm else 1.0, promise=promise,
-            alarm=alarm, n=memory["streams"]["gap"]["detector"]["n"],
-            why=f"{why}. See whether the source still sends" if alarm else why,
-        )  # fmt: skip
+        waited = float(unix_seconds([now])[0]) - memory["newest"]
+        return silence(waited, FACTOR * known["longest"], known["gaps"])
 
     def _observe(
         self, known: Memory, seconds: np.ndarray, memory: Memory
@@ -169,11 +163,4 @@ def _zone(lag: float) -> str:
     quarters = round(lag / 900)
     if quarters >= 2 and quarters <= 26 * 4 and abs(lag - quarters * 900) <= 60:
         return f", the newest by {lag / 3600:.2f} hours (a time zone?)"
-    return f", the newest by {_span(lag)}"
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} seconds"
+    return f", the newest by {duration(lag)}"

@@ -34,6 +34,7 @@ __all__ = [
     "show",
     "stopping",
     "tell",
+    "tell_fleet",
     "tell_pages",
     "tell_verdict",
     "tell_watched",
@@ -144,6 +145,22 @@ def tell_watched(watched: Any, as_json: bool, brief: bool = False) -> None:
             f"{watched.decision.action}: {watched.decision.why}",
             flush=True,
         )
+
+
+def tell_fleet(seen: Any, as_json: bool) -> None:
+    """A line a project, pages first; then what could not be watched."""
+    if as_json:
+        emit(seen)
+        return
+    for name, one in sorted(seen.watched.items(), key=lambda item: -len(item[1].calling)):
+        quiet = [finding.check for finding in one.page.quiet]
+        told = f"{', '.join(page.id for page in one.calling)} CALLS" if one.calling else "quiet"
+        told += f" ({len(quiet)} alarms that do not page: {', '.join(sorted(set(quiet)))})" if quiet else ""
+        print(f"{name}: +{one.answers} answers +{one.labels} labels  {told}  {one.decision.action}: {one.decision.why}")
+        for page in one.calling:
+            print(f"      {page.id} {page.check} {page.slice}: {page.why}".replace(" : ", ": "))
+    for name, why in seen.unwatched.items():
+        print(f"{name}: not watched: {why}")
 
 
 def tell_pages(pages: Any, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from luthier.cli.base import (
     opened,
     stopping,
     tell,
+    tell_fleet,
     tell_pages,
     tell_verdict,
     tell_watched,
@@ -116,6 +118,33 @@ def watch(
             if interval is None or stop(interval):
                 break
     raise typer.Exit(1 if watched.calling else 0)
+
+
+@app.command()
+def fleet(
+    folders: Annotated[list[Path], typer.Argument(help="Folders: every luthier.yaml at or below them.")],
+    pages: Annotated[float, typer.Option("--pages", help="False pages a month, of all projects together.")] = 1.0,
+    interval: Annotated[float | None, typer.Option(help="Look again every so many seconds. Default: once.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Update where update.mode is auto, as `loop` does.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Watch many projects together under one budget of false pages. Exit code 1 when a page calls or a project fails.
+
+    Example: `luthier fleet models --interval 60 --repair`
+    """
+    from luthier.projects import Projects
+
+    projects = Projects(folders, false_pages_per_month=pages)
+    with closing(projects), stopping() as stop, projects.alone() if repair else nullcontext():
+        while True:
+            with bar_for(as_json) as bar:
+                seen = projects.watch(bar)
+                tell_fleet(seen, as_json)
+                if repair:
+                    projects.tend(seen, bar)
+            if interval is None or stop(interval):
+                break
+    raise typer.Exit(1 if seen.calling or seen.unwatched else 0)
 
 
 @app.command()

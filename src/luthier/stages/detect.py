@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from luthier.evidence import e_bh
 from luthier.types import Finding
 
-__all__ = ["Page", "budget", "change_point", "page"]
+__all__ = ["Look", "Page", "budget", "change_point", "page", "page_together"]
 
 _MONTH = 30.0  # days
 
@@ -24,18 +24,28 @@ class Page:
     quiet: tuple[Finding, ...] = ()
 
 
-def budget(findings: Sequence[Finding], days: float, pages_per_month: float) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The newest findings of one model's monitor, and the `days` of event time that it has watched."""
+
+    findings: Sequence[Finding] = ()
+    days: float = 1.0
+
+
+def budget(findings: Sequence[Finding], days: float | Sequence[float], pages_per_month: float) -> list[float]:
     """The evidence at which each e-detector may page, so that all of them together page falsely `pages_per_month` at most.
 
     Each has an equal share of the budget. An e-detector that reads r observations a day and pages at M >= A is wrong at
-    most r / A times a day on average, so A = monitors * r * 30 / pages, with r measured: n over the `days` (one at least)
-    that the findings span. Never below the check's own ARL. Other promises are left as they are: 0.
+    most r / A times a day on average, so A = monitors * r * 30 / pages, with r measured: n over the `days` (one at least,
+    one number or one a finding) that it has watched. Never below the check's own ARL. Other promises are left as they
+    are: 0.
     """
+    watched = [float(days)] * len(findings) if isinstance(days, int | float) else days
     kinds = [finding.promise.kind == "e-detector" for finding in findings]
-    share = _MONTH * max(sum(kinds), 1) / (pages_per_month * max(days, 1.0))
+    share = _MONTH * max(sum(kinds), 1) / pages_per_month
     return [
-        max(finding.n * share, finding.promise.level) if is_detector else 0.0
-        for finding, is_detector in zip(findings, kinds, strict=True)
+        max(finding.n * share / max(span, 1.0), finding.promise.level) if is_detector else 0.0
+        for finding, is_detector, span in zip(findings, kinds, watched, strict=True)
     ]
 
 
@@ -46,12 +56,31 @@ def page(findings: Sequence[Finding], alpha: float = 0.05, needed: Sequence[floa
     The dependence between the checks may be anything. An e-detector's statistic M after n observations counts as
     the e-value M/n (valid at a fixed n; EVIDENCE: "e-BH on M_t/t").
     """
-    least = [0.0] * len(findings) if needed is None else needed
-    chosen = {
-        index for index in e_bh([_e_value(finding) for finding in findings], alpha)
-        if findings[index].evidence >= least[index]
-    }  # fmt: skip
-    alarms = [(index in chosen, finding) for index, finding in enumerate(findings) if finding.alarm]
+    chosen = _loud(findings, alpha, [0.0] * len(findings) if needed is None else needed)
+    return _split(findings, chosen, 0)
+
+
+def page_together(looks: Mapping[str, Look], pages_per_month: float | None, alpha: float = 0.05) -> dict[str, Page]:
+    """What pages of each of many models, by name, under one budget (None: none) and one e-BH over all their findings."""
+    findings = [finding for look in looks.values() for finding in look.findings]
+    days = [look.days for look in looks.values() for _ in look.findings]
+    needed = [0.0] * len(findings) if pages_per_month is None else budget(findings, days, pages_per_month)
+    chosen, first, pages = _loud(findings, alpha, needed), 0, {}
+    for name, look in looks.items():
+        pages[name] = _split(look.findings, chosen, first)
+        first += len(look.findings)
+    return pages
+
+
+def _loud(findings: Sequence[Finding], alpha: float, needed: Sequence[float]) -> set[int]:
+    """Indices of the findings whose evidence survives e-BH and reaches what is needed."""
+    passing = e_bh([_e_value(finding) for finding in findings], alpha)
+    return {index for index in passing if findings[index].evidence >= needed[index]}
+
+
+def _split(findings: Sequence[Finding], chosen: set[int], first: int) -> Page:
+    """The alarms among `findings`, of which the first has index `first`, in loud and quiet ones."""
+    alarms = [(index in chosen, finding) for index, finding in enumerate(findings, first) if finding.alarm]
     return Page(
         tuple(finding for loud, finding in alarms if loud), tuple(finding for loud, finding in alarms if not loud)
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier import choice
 from luthier.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
 from luthier.errors import StateError
 from luthier.labelplan import LabelPlan, asked, design
@@ -72,7 +73,8 @@ class Monitor:
         self._about = about(self.scoring, self.options.window_minutes)
         scored = self.scoring.score(raw)
         self._reference = _seen(scored)
-        self._checks = [made(check, self.options) for check in (self.options.checks if checks is None else checks)]
+        wanted = choice.chosen(self.options.checks if checks is None else checks, self._reference)
+        self._checks = [made(check, self.options) for check in wanted]
         self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
         self._slices = Slices.of(self.options.slices, scored)
         self._started: dict[tuple[str, str], Any] = {}
@@ -187,14 +189,14 @@ class Monitor:
         columns = {name: scored[name] for name in sorted(_PLANNED & scored.keys()) if scored[name].dtype.kind != "O"}
         columns["at"] = np.arange(len(ids))  # so that there is a column even where answers had nothing but an id
         plan = design(
-            columns, budget, decision, reference=self._reference, limit=self.limit("risk.v1"), arl=self.options.arl,
+            columns, budget, decision, reference=self._reference, limit=self.limit("risk"), arl=self.options.arl,
             seed=seed,
         )  # fmt: skip
         return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
 
     def limit(self, name: str) -> float:
-        """What the check of this name holds its value against on the whole traffic; nan where it is not watched."""
-        check = next((one for one in self._checks if one.name == name), None)
+        """What the first check whose name begins so holds its value against, on the whole traffic; nan where none is watched."""
+        check = next((one for one in self._checks if one.name.startswith(name)), None)
         return math.nan if check is None else float(self._start(check, "").get("reference", {}).get("limit", math.nan))
 
     def online(self, when: str) -> list[Any]:

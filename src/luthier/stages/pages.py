@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,29 +74,26 @@ def calling(pages: Iterable[Called], now: datetime) -> list[Called]:
 
 
 def follow(
-    store: Store, model: str, findings: Sequence[Finding], loud: Sequence[Finding], now: datetime
-) -> list[Called]:
-    """Open a page for every loud finding of `model` that has none, close those whose evidence is gone; all pages after it.
+    store: Store, found: Mapping[str, Sequence[Finding]], loud: Mapping[str, Sequence[Finding]], now: datetime,
+    gone: str = "its model is not watched any more",
+) -> list[Called]:  # fmt: skip
+    """Open a page for every loud finding of a model that has none, close those whose evidence is gone; all pages after it.
 
-    A page opens where its promise says (1/alpha, or the ARL) and closes when the evidence is below the square root of
-    that, half the way back in bets won: one level for both would open and close it with every answer around it. Pages
-    of another model close: it is not champion any more.
+    `found`: the newest findings of every model that is watched, by its name; `loud`: those of them that page. A page opens
+    where its promise says (1/alpha, or the ARL) and closes when the evidence is below the square root of that, half
+    the way back in bets won: one level for both would open and close it with every answer around it. Pages of
+    models that `found` lacks close, because `gone`.
     """
     pages = called(store)
-    rows = []
-    open_ = {(one.check, one.slice): one for one in pages if one.closed is None and one.model == model}
-    for one in pages:
-        if one.closed is None and one.model != model:
-            rows.append(_row(one.id, "close", now, why=f"{model} answers now"))
-    latest = {(finding.check, finding.slice): finding for finding in findings}
-    for key, one in open_.items():
-        finding = latest.get(key)
-        if finding is not None and finding.evidence < math.sqrt(_level(finding.promise)):
-            rows.append(_row(one.id, "close", now, why=f"its evidence is down to {finding.evidence:.3g}"))
-    limits = {finding.slice: finding.limit for finding in findings if finding.check.startswith("risk")}
-    fresh = [finding for finding in loud if (finding.check, finding.slice) not in open_]
-    for number, finding in enumerate(fresh, len(pages) + 1):
-        limit = limits.get(finding.slice, limits.get("", math.nan))
+    open_ = {(one.model, one.check, one.slice): one for one in pages if one.closed is None}
+    closing = _closing(open_.values(), found, gone)
+    rows = [_row(name, "close", now, why=why) for name, why in closing.items()]
+    fresh = [
+        (model, finding) for model, findings in loud.items() for finding in findings
+        if (model, finding.check, finding.slice) not in open_
+    ]  # fmt: skip
+    for number, (model, finding) in enumerate(fresh, len(pages) + 1):
+        limit = _limit(finding, found[model])
         rows.append(
             _row(
                 f"p{number}", "open", finding.at or now, why=finding.why, model=model, check=finding.check, slice=finding.slice,
@@ -107,6 +104,30 @@ def follow(
         return pages
     store.append("page", rows)
     return called(store)
+
+
+def _closing(open_: Iterable[Called], found: Mapping[str, Sequence[Finding]], gone: str) -> dict[str, str]:
+    """Which of the open pages close, and why."""
+    closing = {one.id: gone for one in open_ if one.model not in found}
+    mine = {(one.model, one.check, one.slice): one.id for one in open_ if one.model in found}
+    for model in {model for model, _, _ in mine}:
+        for finding in found[model]:
+            name = mine.get((model, finding.check, finding.slice))
+            if name and _is_over(finding):
+                closing[name] = f"its evidence is down to {finding.evidence:.3g}"
+    return closing
+
+
+def _is_over(finding: Finding) -> bool:
+    if finding.promise.kind == "fixed":  # one look, not evidence that grows: it says itself when it is over
+        return not finding.alarm
+    return finding.evidence < math.sqrt(_level(finding.promise))
+
+
+def _limit(finding: Finding, found: Sequence[Finding]) -> float:
+    """The mean loss that risk checks accept in the slice of this finding, or in all; NaN where none says so."""
+    limits = {one.slice: one.limit for one in found if one.check.startswith("risk")}
+    return limits.get(finding.slice, limits.get("", math.nan))
 
 
 def acknowledge(store: Store, page: str, why: str, now: datetime) -> Called:
