@@ -123,3 +123,10 @@ def test_a_monitor_watches_a_table() -> None:
     monitor = Monitor({"age": rng.normal(40, 9, 2000), "loss": np.zeros(2000)}, checks=("column_shift.v1",))
     assert not monitor.observe("answer", {"age": rng.normal(40, 9, 3000)})[0].alarm
     assert monitor.observe("answer", {"age": rng.normal(46, 9, 1000)})[0].alarm
+
+
+def test_ids_and_times_are_not_watched() -> None:
+    reference = {"age": np.random.default_rng(0).normal(size=500), "id": np.arange(500), "at": 60.0 * np.arange(500)}
+    check = ColumnShift()
+    _, finding = check.step(check.start(reference), {"age": np.random.default_rng(0).normal(size=500)})
+    assert not finding.alarm, finding.why

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from luthier.types import Columns, Finding, Promise
 
-__all__ = ["Check", "Memory", "silent"]
+__all__ = ["Check", "Memory", "silent", "watched_by_default"]
 
 Memory: TypeAlias = Mapping[str, Any]
 """Plain data: str, int, float, bool, lists and dicts of them, and numpy arrays without objects. Bounded; never pickled."""
@@ -39,6 +39,13 @@ class Check(Protocol):
     def promise(self) -> Promise: ...
     def start(self, reference: Columns) -> Memory: ...
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]: ...
+
+
+def watched_by_default(name: str) -> bool:
+    """Whether a check that is given no columns looks at this one: known with the answer, and no tag, id or time, which move
+    on their own."""
+    moves = name in ("target", "loss", "champion_loss", "id", "at") or name.endswith("_loss") or name.startswith("tag:")
+    return not moves
 
 
 def silent(name: str, promise: Promise, why: str, *, limit: float = math.nan, n: int = 0) -> Finding:

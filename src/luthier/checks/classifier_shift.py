@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, silent, watched_by_default
 from luthier.discriminant import design, direction, fitted, scores, whitened
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, lifetime_starts
@@ -27,7 +27,6 @@ NEWEST = 20  # blocks that a finding counts
 FEWEST = 100  # rows of the reference
 MOST = 20_000
 LEVEL = 0.002  # chance of a new classifier from a span in which nothing has moved, for each of at most six tests
-LATE = ("target", "loss", "champion_loss", "id", "at")
 
 
 @register("check", "classifier_shift.v1")
@@ -96,7 +95,7 @@ class ClassifierShift:
                 f"classifier_shift.v1: the reference has no column {absent[0]!r}; it has {', '.join(sorted(reference))}. "
                 f"Name one of these in `columns`, or leave it empty for all"
             )
-        chosen = self.columns or tuple(name for name in sorted(reference) if _watched(name))
+        chosen = self.columns or tuple(name for name in sorted(reference) if watched_by_default(name))
         readable = [name for name in chosen if name in reference and is_readable(reference[name])]
         counts = {name: usable(reference[name]) for name in readable}
         reasons = [f"{name!r} has {count} usable values" for name, count in counts.items() if count < FEWEST]
@@ -231,10 +230,6 @@ def _told(known: Memory, weights: Any, mean: Any) -> str:
                 how = "wider" if gap[p + j] > 0 else "narrower"
             told.append(f"{plan['columns'][i]['name']} ({columns[i]:.0%}; {plan['said'][j]} {how})")
     return ", ".join(told)
-
-
-def _watched(name: str) -> bool:
-    return name not in LATE and not name.endswith("_loss") and not name.startswith("tag:")
 
 
 def _rows(columns: Columns) -> int:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, silent, watched_by_default
 from luthier.distances import jensen_shannon, kolmogorov_smirnov, psi, total_variation
 from luthier.errors import StateError
 from luthier.evidence import LARGEST
@@ -24,7 +24,6 @@ FEWEST = 100
 NEWEST = 20  # blocks whose counts are kept, for the distances that a finding names
 LONGEST = 64  # characters of a category
 MOST = 10_000  # categories that are remembered as known
-LATE = ("target", "loss", "champion_loss")
 
 
 @register("check", "column_shift.v1")
@@ -327,8 +326,7 @@ def _distances(plan: Memory, counts: Any) -> str:
 
 
 def _watched(name: str, values: Any) -> bool:
-    late = name in LATE or name.endswith("_loss") or name.startswith("tag:")
-    return not late and np.ndim(values) == 1 and np.asarray(values).dtype.kind in "biufUO"
+    return watched_by_default(name) and np.ndim(values) == 1 and np.asarray(values).dtype.kind in "biufUO"
 
 
 def _number(values: Any) -> bool:
