@@ -33,7 +33,7 @@ DRIFT = 0.25  # reference standard deviations by which the mean may move before 
 FARTHEST = 20.0  # standard deviations at which a numeric column is cut
 NOT_FEATURES = {
     "loss", "champion_loss", "target", "predicted", "champion_predicted", "agrees", "confidence", "margin", "entropy",
-    "estimated_loss",
+    "estimated_loss", "id", "at",
 }  # fmt: skip
 
 
