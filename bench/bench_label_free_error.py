@@ -126,7 +126,11 @@ def measured(environment: Environment, seed: int, python: Path | None) -> list[d
 
 
 def summary(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    said: dict[str, Any] = {"environment": name, "productions": len(rows), "rows": round(np.mean([row["n"] for row in rows]))}
+    said: dict[str, Any] = {
+        "environment": name,
+        "productions": len(rows),
+        "rows": round(np.mean([row["n"] for row in rows])),
+    }
     said["accuracy"] = [round(f(row["accuracy"] for row in rows), 3) for f in (min, max)]
     for method in ("v1", "v2", "cbpe", "m-cbpe", "nannyml", "100 labels", "100 labels + PPI++"):
         values = [row[method] for row in rows]
@@ -153,8 +157,23 @@ def everywhere(seeds: int, data: Path | None) -> Iterator[tuple[int, Environment
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    keys = ("v1", "v2", "cbpe", "m-cbpe", "nannyml", "100 labels", "100 labels + PPI++", "v2 states", "v2 where stated", "v2 elsewhere")
-    lines = ["| environment | accuracy | rows | " + " | ".join(keys) + " | labels to alarm | EVIDENCE: accuracy, CBPE, M-CBPE |"]
+    keys = (
+        "v1",
+        "v2",
+        "cbpe",
+        "m-cbpe",
+        "nannyml",
+        "100 labels",
+        "100 labels + PPI++",
+        "v2 states",
+        "v2 where stated",
+        "v2 elsewhere",
+    )
+    lines = [
+        "| environment | accuracy | rows | "
+        + " | ".join(keys)
+        + " | labels to alarm | EVIDENCE: accuracy, CBPE, M-CBPE |"
+    ]
     lines.append("|---" * (5 + len(keys)) + "|")
     for row in rows:
         cells = ["" if row[key] is None else f"{row[key]:.2f}" for key in keys]

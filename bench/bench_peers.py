@@ -57,7 +57,9 @@ def imported(python: Path, module: str, times: int = 5) -> float:
         spent = []
         for _ in range(times):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([str(python), "-W", "ignore", "-c", code], check=True, env=venvs.environment(), capture_output=True)
+            subprocess.run(
+                [str(python), "-W", "ignore", "-c", code], check=True, env=venvs.environment(), capture_output=True
+            )
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         return min(spent)
@@ -121,7 +123,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         said = row.get("absent") or ", ".join(f"{key} {value}" for key, value in row.items() if key not in known)
         cost = f"{row['us']} µs each" if "us" in row else row.get("cpu_s", "")
         cost = round(cost, 3) if isinstance(cost, float) else cost
-        lines.append(f"| {row['peer']} | {row['case']} | {cost} | {row.get('mb', '')} | {row.get('ratio', '')} | {said} |")
+        lines.append(
+            f"| {row['peer']} | {row['case']} | {cost} | {row.get('mb', '')} | {row.get('ratio', '')} | {said} |"
+        )
     return "\n".join(lines)
 
 
@@ -135,7 +139,9 @@ def main() -> None:
     found = venvs.pythons([peer for peer in given.peers if peer in THEIRS], given.venvs)
     share = 20 if given.small else 1
     sizes = {"rows": 1_000_000 // share, "answers": 1_000_000 // share, "embeddings": 20_000 // min(share, 10)}
-    print(json.dumps({**sizes, "columns": 50, "windows": data.WINDOWS, "width": data.WIDTH, "processors": os.cpu_count()}))
+    print(
+        json.dumps({**sizes, "columns": 50, "windows": data.WINDOWS, "width": data.WIDTH, "processors": os.cpu_count()})
+    )
     with tempfile.TemporaryDirectory() as place:
         begun = time.perf_counter()
         data.make(Path(place), **sizes)

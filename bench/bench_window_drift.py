@@ -1,6 +1,6 @@
 """How often drift checks call an unchanged column changed, at every size of reference and window, and what they find.
 
-    python bench/bench_window_drift.py [--repetitions 40]
+    python bench/bench_window_drift.py [--repetitions 20]
 
 Columns: normal, lognormal, and 2 to 50 categories, all equally frequent. `drift` is luthier.drift at alpha .05 on one column:
 one look, promise .05. Beside it what other tools do at their defaults: KS of two samples at p < .05, chi-square of the window
@@ -61,7 +61,9 @@ def rules(good: np.ndarray, now: np.ndarray) -> dict[str, bool]:
     low = 1e-4
     found["PSI >= 0.1"] = bool(((p - q) * np.log(np.maximum(p, low) / np.maximum(q, low))).sum() >= 0.1)
     middle = (p + q) / 2
-    distance = [np.where(x > 0, x * np.log2(np.where(x > 0, x, 1) / np.where(x > 0, middle, 1)), 0).sum() for x in (p, q)]
+    distance = [
+        np.where(x > 0, x * np.log2(np.where(x > 0, x, 1) / np.where(x > 0, middle, 1)), 0).sum() for x in (p, q)
+    ]
     found["JS >= 0.1"] = bool(np.sqrt(max(sum(distance) / 2, 0.0)) >= 0.1)
     return found
 
@@ -124,7 +126,7 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=40)
+    parser.add_argument("--repetitions", type=int, default=20)
     repetitions = parser.parse_args().repetitions
     found = measure(repetitions)
     flagged = [round(cell["drift"] * repetitions) for kind in found["unchanged"].values() for cell in kind.values()]

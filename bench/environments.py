@@ -45,7 +45,9 @@ def synthetic(seed: int) -> Iterator[Environment]:
     from sklearn.datasets import make_classification
     from sklearn.ensemble import RandomForestClassifier
 
-    x, y = make_classification(35_000, 10, n_informative=6, flip_y=0.02, class_sep=0.9, shuffle=False, random_state=seed)
+    x, y = make_classification(
+        35_000, 10, n_informative=6, flip_y=0.02, class_sep=0.9, shuffle=False, random_state=seed
+    )
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(x))
     x, y = x[order], y[order]  # inputs 0 to 5 are informative, 6 and 7 their mixtures, 8 and 9 noise
@@ -134,7 +136,10 @@ def census(folder: Path, seed: int) -> Iterator[Environment]:
     now = pd.read_parquet(folder / "employment_MA_analysis.pq").merge(
         pd.read_parquet(folder / "employment_MA_analysis_target.pq"), on="id"
     )
-    inputs = [name for name in good.columns if name not in ("id", "employed", "year", "prediction", "predicted_probability")]
+    inputs = [
+        name for name in good.columns if name not in ("id", "employed", "year", "prediction", "predicted_probability")
+    ]
+    good, now = (frame.astype(dict.fromkeys(inputs, float)) for frame in (good, now))
     middle, width = good[inputs].mean(), good[inputs].std()
 
     def part(frame: Any) -> Part:
@@ -152,7 +157,9 @@ def census(folder: Path, seed: int) -> Iterator[Environment]:
         chosen = [now[now[name] == value] for name, values in groups.items() for value in values]
         yield Environment("census subpopulations", reference, [part(one) for one in chosen if len(one) > 2000])
     age = ((now["AGEP"] - middle["AGEP"]) / width["AGEP"]).to_numpy()
-    tilted = [rng.choice(len(now), 20_000, p=w / w.sum()) for w in (np.exp(tilt * age) for tilt in (-1.5, -0.75, 0.75, 1.5))]
+    tilted = [
+        rng.choice(len(now), 20_000, p=w / w.sum()) for w in (np.exp(tilt * age) for tilt in (-1.5, -0.75, 0.75, 1.5))
+    ]
     yield Environment("census covariate resample", reference, [part(now.iloc[rows]) for rows in tilted])
 
 
@@ -171,5 +178,9 @@ def car_loan(folder: Path) -> Iterator[Environment]:
         p = frame["y_pred_proba"].to_numpy()
         z = ((x - plain[0].mean()) / plain[0].std()).to_numpy()
         parts.append(Part(z, np.column_stack([1 - p, p]), frame["repaid"].to_numpy().astype(int)))
-    yield Environment("car loan, same mix", parts[0], [parts[1].rows(slice(i, i + 5000)) for i in range(0, 25_000, 5000)])
-    yield Environment("car loan, mix moved", parts[0], [parts[1].rows(slice(i, i + 5000)) for i in range(25_000, 50_000, 5000)])
+    yield Environment(
+        "car loan, same mix", parts[0], [parts[1].rows(slice(i, i + 5000)) for i in range(0, 25_000, 5000)]
+    )
+    yield Environment(
+        "car loan, mix moved", parts[0], [parts[1].rows(slice(i, i + 5000)) for i in range(25_000, 50_000, 5000)]
+    )

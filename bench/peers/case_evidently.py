@@ -19,7 +19,9 @@ warnings.filterwarnings("ignore")
 def table_drift(folder: str) -> None:
     """Its defaults: normed Wasserstein distance and Jensen–Shannon distance, 0.1 each."""
     kinds = DataDefinition(numerical_columns=data.NUMBERS, categorical_columns=data.CATEGORIES)
-    good, now = (Dataset.from_pandas(pd.DataFrame(data.table(folder, name)), kinds) for name in ("reference", "current"))
+    good, now = (
+        Dataset.from_pandas(pd.DataFrame(data.table(folder, name)), kinds) for name in ("reference", "current")
+    )
     result, spent = measure.cost(lambda: Report([DataDriftPreset()]).run(now, good).dict())
     named = set()
     for metric in result["metrics"]:
@@ -42,7 +44,14 @@ def metrics_of_windows(folder: str) -> None:
     def work() -> list[dict[str, Any]]:
         found = []
         for rows in windows:
-            asked = [known.Accuracy(), known.Precision(), known.Recall(), known.F1Score(), known.RocAuc(), known.LogLoss()]
+            asked = [
+                known.Accuracy(),
+                known.Precision(),
+                known.Recall(),
+                known.F1Score(),
+                known.RocAuc(),
+                known.LogLoss(),
+            ]
             result = Report(asked).run(Dataset.from_pandas(rows, kinds), None).dict()
             found.append({metric["metric_name"].split("(")[0]: metric["value"] for metric in result["metrics"]})
         return found

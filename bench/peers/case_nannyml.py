@@ -31,7 +31,9 @@ def table_drift(folder: str) -> None:
 
 
 def _answers(folder: str, name: str) -> pd.DataFrame:
-    kept = {key: x for key, x in data.load(folder, f"answers_{name}").items() if key in ("score", "predicted", "target")}
+    kept = {
+        key: x for key, x in data.load(folder, f"answers_{name}").items() if key in ("score", "predicted", "target")
+    }
     return pd.DataFrame(kept)
 
 

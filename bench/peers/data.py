@@ -37,7 +37,9 @@ def _table(seed: int, shift: bool, n: int) -> dict[str, np.ndarray]:
     for i, name in enumerate(NUMBERS):
         x = rng.standard_normal(n, dtype=np.float32)
         x = x if i < 20 else np.exp(np.float32(0.5) * x)
-        columns[name] = x + np.float32(0.3) if shift and i < 2 else x * np.float32(1.2) if shift and i in (20, 21) else x
+        columns[name] = (
+            x + np.float32(0.3) if shift and i < 2 else x * np.float32(1.2) if shift and i in (20, 21) else x
+        )
     for i, name in enumerate(CATEGORIES):
         p = SHARES[::-1] * 0.3 + SHARES * 0.7 if shift and i == 0 else SHARES
         columns[name] = rng.choice(20, size=n, p=p).astype(np.int8)

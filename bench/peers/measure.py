@@ -37,4 +37,6 @@ def cost(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
 
 def report(case: str, **found: Any) -> None:
     """One line that the process who started this one reads."""
-    print("RESULT " + json.dumps({"case": case, **found, "load": round(os.getloadavg()[0], 1)}, default=float), flush=True)
+    print(
+        "RESULT " + json.dumps({"case": case, **found, "load": round(os.getloadavg()[0], 1)}, default=float), flush=True
+    )

@@ -86,8 +86,12 @@ def pythons(peers: list[str], folder: Path) -> dict[str, Path]:
 
 def arguments(parser: argparse.ArgumentParser, usual: str = "") -> None:
     """Adds --peers and --venvs."""
-    parser.add_argument("--peers", nargs="*", default=[], help=f"peers to measure beside ours; {usual or 'see venvs.py'}")
-    parser.add_argument("--venvs", type=Path, default=DEFAULT, help="folder of their environments (default: %(default)s)")
+    parser.add_argument(
+        "--peers", nargs="*", default=[], help=f"peers to measure beside ours; {usual or 'see venvs.py'}"
+    )
+    parser.add_argument(
+        "--venvs", type=Path, default=DEFAULT, help="folder of their environments (default: %(default)s)"
+    )
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def test_every_column_keeps_the_promise_from_two_to_fifty_categories(reference: 
     for kind in ("numbers", *(f"{k} categories" for k in kinds)):
         wrong = sum(one.evidence >= 20 for one in findings if one.subject.startswith(kind))
         assert wrong <= stats.binom.ppf(0.999, columns, 0.05), f"{kind}: {wrong} of {columns}"
+    assert sum(one.evidence >= 20 for one in findings) <= stats.binom.ppf(0.999, len(findings), 0.05)
 
 
 POOLS = {
