@@ -96,7 +96,7 @@ DETECTORS: dict[str, Detector] = {
     "risk.v1": ours(Risk(), LIMIT),
     "risk.v1, any rise, ARL 1e6, reference 10,000": ours(Risk(tolerance=0.0, arl=1_000_000), n=10_000),
     "risk.v1, any rise, ARL 1e5, reference 10,000": ours(Risk(tolerance=0.0), n=10_000),
-    "risk.v1, any rise, ARL 1e5, reference 50,000": ours(Risk(tolerance=0.0), n=50_000),
+    "risk.v1, any rise, ARL 1e6, reference 50,000": ours(Risk(tolerance=0.0, arl=1_000_000), n=50_000),
     "risk.v1, as it comes, reference 10,000": ours(Risk(), n=10_000),
     "risk_lifetime.v1, alpha .05": ours(RiskLifetime(alpha=0.05), LIMIT),
     "risk_block.v1": ours(RiskBlock(), LIMIT),

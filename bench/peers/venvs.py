@@ -55,9 +55,10 @@ def python(peer: str, folder: Path = DEFAULT) -> Path:
     if peer not in PACKAGES:
         raise Absent(f"{peer} is not among {', '.join(PACKAGES)}")
     home = folder / peer
-    found = home / "bin" / "python"
-    if found.exists():
+    found, ready = home / "bin" / "python", home / "ready"
+    if ready.exists():
         return found
+    shutil.rmtree(home, ignore_errors=True)  # what an interrupted run left
     print(f"making {home}", file=sys.stderr, flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, capture_output=True, text=True)
@@ -70,6 +71,7 @@ def python(peer: str, folder: Path = DEFAULT) -> Path:
     except (Absent, subprocess.SubprocessError, OSError) as error:
         shutil.rmtree(home, ignore_errors=True)
         raise Absent(f"{peer} could not be installed: {error}") from error
+    ready.touch()
     return found
 
 
