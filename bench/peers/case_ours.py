@@ -126,13 +126,12 @@ def embeddings(folder: str) -> None:
 
 
 def one_by_one(_: str) -> None:
-    from bench_sequential import per_observation, through_check, through_counts
+    from bench_sequential import per_observation, row_a_call, through_check, through_counted
 
     for name, step in (
-        ("risk.v1 in batches of 1,000", through_check(1000)),
-        ("risk.v1 from counts of 100", through_counts(100)),
-        ("risk.v1 from counts of 100, 1,000 monitors", through_counts(100, 1000)),
-        ("risk.v1 a row a call", through_check(1)),
+        ("risk.v1 in batches of 1,000", through_check("risk.v1", 1000)),
+        ("risk.v1 from counts of 100", through_counted("risk.v1", 100, 1000)),
+        ("risk.v1 a row a call", row_a_call("risk.v1")),
     ):
         measure.report(name, us=round(per_observation(step, 1.0) / 1000, 3))
 
