@@ -36,6 +36,23 @@ def test_unchanged_tables_are_left_alone(reference: int, n: int) -> None:
     assert sum(bool(names) for names in named) <= stats.binom.ppf(0.999, runs, 0.05)
 
 
+@pytest.mark.parametrize("reference", [100, 1000, 10_000])
+@pytest.mark.parametrize("n", [100, 1000, 10_000])
+def test_every_column_keeps_the_promise_from_two_to_fifty_categories(reference: int, n: int) -> None:
+    """Each column on its own, as if alone in its table: evidence of 20 in at most one of twenty looks."""
+    rng, kinds, columns = np.random.default_rng([reference, n]), (2, 5, 10, 20, 50), 16
+
+    def rows(size: int) -> dict[str, np.ndarray]:
+        found = {f"{k} categories {i}": rng.integers(0, k, size).astype("U2") for k in kinds for i in range(columns)}
+        return found | {f"numbers {i}": rng.lognormal(size=size) for i in range(columns)}
+
+    findings = drift(rows(reference), rows(n)).findings
+    for kind in ("numbers", *(f"{k} categories" for k in kinds)):
+        wrong = sum(one.evidence >= 20 for one in findings if one.subject.startswith(kind))
+        assert wrong <= stats.binom.ppf(0.999, columns, 0.05), f"{kind}: {wrong} of {columns}"
+    assert sum(one.evidence >= 20 for one in findings) <= stats.binom.ppf(0.999, len(findings), 0.05)
+
+
 POOLS = {
     "numbers": np.array([-3.0, -1, 0.5, 1, 2, 2.5, 4, 9, 11, 30]),
     "ties": np.array([0.0, 0, 0, 0, 1, 1, 2, 3, 3, 50]),
