@@ -86,8 +86,10 @@ def test_the_readme_runs_from_top_to_bottom(desk: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(kind == "python" for kind, _ in blocks(page))], ids=lambda p: p.stem
 )
-def test_the_blocks_of_a_page_run(page: Path, desk: dict[str, str]) -> None:
+def test_the_blocks_of_a_page_run(page: Path, desk: dict[str, str], request: pytest.FixtureRequest) -> None:
     """The Python blocks of a page are one program, its shell blocks another."""
+    if "LUTHIER_DATA" in page.read_text(encoding="utf-8"):
+        desk = desk | {"LUTHIER_DATA": str(request.getfixturevalue("data_folder"))}
     for kind, command in (("python", [sys.executable, "-W", "ignore", "-c"]), ("sh", ["bash", "-euc"])):
         code = "\n".join(text for found, text in blocks(page) if found == kind)
         if code:
