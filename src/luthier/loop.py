@@ -105,6 +105,7 @@ class Project(Workshop):
     def conclude(self, looked: Looked, paged: detect.Page) -> Watched:
         """Decide, write that down, open and close pages: the second half of `watch`. `paged`: which findings page."""
         watch, findings = self._watch(self._chosen(None)), looked.look.findings
+        paged = paged.holding(pages.open_of(self.store, watch.champion.name))
         decision = decide(self._situation(watch, findings, paged), self.config.update)
         stopped = tuple(one for one in (looked.silence,) if one and one.alarm)
         if looked.settled:

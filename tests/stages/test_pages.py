@@ -49,6 +49,16 @@ def test_a_page_opens_and_closes_at_different_levels() -> None:
     assert [one.id for one in follow(store, finding(1e9), hours=6)] == ["p1", "p2"]
 
 
+def test_what_has_paged_goes_on_until_its_page_closes() -> None:
+    store = MemoryStore()
+    follow(store, finding(1e9))
+    weaker = detect.page([finding(2e5)], needed=[1e6])  # an alarm, below what a growing budget asks for by now
+    assert [one.check for one in weaker.quiet] == ["risk.v1"]
+    held = weaker.holding(pages.open_of(store, "v1"))
+    assert [one.check for one in held.loud] == ["risk.v1"] and held.quiet == ()
+    assert weaker.holding(pages.open_of(store, "v2")) == weaker
+
+
 def test_pages_are_events_of_the_story() -> None:
     store = MemoryStore()
     follow(store, finding(1e9))

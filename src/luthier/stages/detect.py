@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,12 @@ class Page:
 
     loud: tuple[Finding, ...] = ()
     quiet: tuple[Finding, ...] = ()
+
+    def holding(self, open_: Collection[tuple[str, str]]) -> Page:
+        """The same, with the alarms of these (check, slice) loud: what has paged goes on until its page closes, or a decision
+        would come and go with every answer around the threshold."""
+        held = tuple(one for one in self.quiet if (one.check, one.slice) in open_)
+        return Page((*self.loud, *held), tuple(one for one in self.quiet if one not in held))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from luthier.intervals import chernoff
 from luthier.stores.base import Row, Store
 from luthier.types import Estimate, Finding, Promise
 
-__all__ = ["Called", "acknowledge", "called", "calling", "follow", "in_hindsight", "precision", "snooze"]
+__all__ = ["Called", "acknowledge", "called", "calling", "follow", "in_hindsight", "open_of", "precision", "snooze"]
 
 _FEWEST = 30  # labelled answers before hindsight says anything
 _MISS = 0.025  # a side, of hindsight's interval
@@ -63,6 +63,11 @@ def called(store: Store) -> list[Called]:
         else:
             pages[name] = replace(pages[name], snoozed_until=datetime.fromisoformat(body["until"]))
     return list(pages.values())
+
+
+def open_of(store: Store, model: str) -> set[tuple[str, str]]:
+    """Check and slice of every open page of a model."""
+    return {(one.check, one.slice) for one in called(store) if one.closed is None and one.model == model}
 
 
 def calling(pages: Iterable[Called], now: datetime) -> list[Called]:
