@@ -55,7 +55,8 @@ def test_what_has_paged_goes_on_until_its_page_closes() -> None:
     weaker = detect.page([finding(2e5)], needed=[1e6])  # an alarm, below what a growing budget asks for by now
     assert [one.check for one in weaker.quiet] == ["risk.v1"]
     held = weaker.holding(pages.open_of(store, "v1"))
-    assert [one.check for one in held.loud] == ["risk.v1"] and held.quiet == ()
+    assert [one.check for one in held.loud] == ["risk.v1"]
+    assert held.quiet == ()
     assert weaker.holding(pages.open_of(store, "v2")) == weaker
 
 
