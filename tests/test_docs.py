@@ -139,3 +139,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_every_check_says_what_it_promises_when_not_to_use_it_its_cost_and_its_source() -> None:
+    sections = (HOME / "docs" / "checks.md").read_text(encoding="utf-8").split("\n### ")
+    found = {section.split("\n", 1)[0]: section for section in sections[1:]}
+    for name in names.every("check"):
+        for fact in ("**Promise**", "**Not for**", "**Cost**", "**Source**"):
+            assert fact in found[name], f"docs/checks.md does not say {fact} of {name}"
