@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from luthier.errors import StateError
 from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
+from luthier.intervals import normal_quantile, student_quantile
 from luthier.types import Columns, Estimate
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "same_options",
     "scored",
     "share",
+    "t_score",
     "variance",
     "wilson_bounds",
     "z_score",
@@ -228,9 +230,12 @@ def same_options(a: State, b: State, *names: str) -> None:
 @lru_cache(maxsize=64)
 def z_score(confidence: float) -> float:
     """The two-sided normal quantile: 1.96 for 0.95."""
-    from statistics import NormalDist
+    return normal_quantile(0.5 + confidence / 2)
 
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+def t_score(confidence: float, n: float) -> float:
+    """The two-sided quantile of Student's t for the mean of n rows, NaN unless more than one; towards `z_score`."""
+    return student_quantile(0.5 + confidence / 2, n - 1) if n > 1 else math.nan
 
 
 def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -269,11 +274,14 @@ def class_scores(
     return scores
 
 
-def normal(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """`value` ± z · `error` (its standard error); an unknown error leaves the interval unknown."""
+def normal(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:
+    """`value` ± t · `error`, its standard error from n rows, or of weighted ones from as many as they are `worth`.
+
+    An unknown error leaves the interval unknown.
+    """
     if n == 0:
         return Estimate()
-    half = z_score(confidence) * error
+    half = t_score(confidence, n if worth is None else worth) * error
     return Estimate(value, int(n), value - half, value + half)
 
 
@@ -287,18 +295,22 @@ def moments(x: np.ndarray, w: np.ndarray | None = None) -> list[Exact]:
 
 
 def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
-    """Σwx / Σw of n rows with its normal interval from Σw² (x - mean)²; of no weight nothing, of one row no interval."""
+    """Σwx / Σw of n rows, its interval from Σw² (x - mean)²; of no weight nothing, of one row no interval.
+
+    Weighted rows are worth (Σw)² / Σw² equal ones (Kish 1965), which sets the degrees of freedom.
+    """
     w, v, wx, vx, vxx = map(fraction, sums)
     if not w:
         return Estimate()
-    mean = wx / w
+    mean, worth = wx / w, w * w / v
     spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
-    return normal(float(mean), math.sqrt(spread / w**2 * n / (n - 1)) if n > 1 else math.nan, n, confidence)
+    error = math.sqrt(spread / w**2 * worth / (worth - 1)) if worth > 1 else math.nan
+    return normal(float(mean), error, n, confidence, float(worth))
 
 
-def on_logit(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """A share `value` inside (0, 1) with its standard error, as a normal interval on the logit (delta method)."""
-    half = z_score(confidence) * error / (value * (1 - value))
+def on_logit(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:
+    """A share `value` inside (0, 1) with its standard error, as an interval on the logit (delta method); see `normal`."""
+    half = t_score(confidence, n if worth is None else worth) * error / (value * (1 - value))
     centre = math.log(value / (1 - value))
     low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
     return Estimate(value, int(n), min(low, value), max(high, value))
