@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from luthier.errors import StateError
+from luthier.estimates import (
+    area_interval,
+    bounded,
+    by_score,
+    class_scores,
+    normal,
+    on_logit,
+    share,
+    t_score,
+    wilson_bounds,
+    z_score,
+)
 from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
-from luthier.intervals import normal_quantile, student_quantile
 from luthier.types import Columns, Estimate
 
 __all__ = [
@@ -22,7 +31,9 @@ __all__ = [
     "Statistic",
     "When",
     "add",
+    "area_interval",
     "bounded",
+    "by_score",
     "class_scores",
     "column",
     "exact_squares",
@@ -227,64 +238,6 @@ def same_options(a: State, b: State, *names: str) -> None:
             )
 
 
-@lru_cache(maxsize=64)
-def z_score(confidence: float) -> float:
-    """The two-sided normal quantile: 1.96 for 0.95."""
-    return normal_quantile(0.5 + confidence / 2)
-
-
-def t_score(confidence: float, n: float) -> float:
-    """The two-sided quantile of Student's t for the mean of n rows, NaN unless more than one; towards `z_score`."""
-    return student_quantile(0.5 + confidence / 2, n - 1) if n > 1 else math.nan
-
-
-def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval (1927) of all hits of `of` at once, NaN where that is 0; `evidence.wilson` for arrays."""
-    k, n = np.asarray(hits, np.float64), np.asarray(of, np.float64)
-    z = z_score(confidence)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate, spread = k / n, z * z / n
-        half = z * np.sqrt(np.maximum(rate * (1 - rate), 0) / n + spread / (4 * n))
-        low, high = (rate + spread / 2 - half) / (1 + spread), (rate + spread / 2 + half) / (1 + spread)
-    return np.where(k == 0, np.where(n > 0, 0.0, np.nan), low), np.where(k == n, np.where(n > 0, 1.0, np.nan), high)
-
-
-def share(k: int, n: int, confidence: float) -> Estimate:
-    """k of n as an Estimate with Wilson's interval."""
-    if n == 0:
-        return Estimate()
-    low, high = wilson_bounds(k, n, confidence)
-    return Estimate(int(k) / int(n), int(n), float(low), float(high))
-
-
-def class_scores(
-    right: np.ndarray, support: np.ndarray, predicted: np.ndarray, confidence: float
-) -> dict[str, tuple[np.ndarray, ...]]:
-    """precision, recall and f1 of every class from its counts (k,): (value, low, high, n), each (k,); of none, NaN.
-
-    Wilson's intervals; F1's is that of the Jaccard share tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) rises.
-    """
-    scores: dict[str, tuple[np.ndarray, ...]] = {}
-    for metric, n in (("precision", predicted), ("recall", support), ("f1", support + predicted - right)):
-        low, high = wilson_bounds(right, n, confidence)
-        value = np.divide(right, n, out=np.full(len(n), np.nan), where=n > 0)
-        if metric == "f1":  # so far the Jaccard share
-            value, low, high = (2 * j / (1 + j) for j in (value, low, high))
-        scores[metric] = (value, low, high, n)
-    return scores
-
-
-def normal(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:
-    """`value` ± t · `error`, its standard error from n rows, or of weighted ones from as many as they are `worth`.
-
-    An unknown error leaves the interval unknown.
-    """
-    if n == 0:
-        return Estimate()
-    half = t_score(confidence, n if worth is None else worth) * error
-    return Estimate(value, int(n), value - half, value + half)
-
-
 def moments(x: np.ndarray, w: np.ndarray | None = None) -> list[Exact]:
     """Exact Σw, Σw², Σwx, Σw²x and Σw²x² (products rounded), for `mean_of`; x and w (n,) finite, w 1 if None."""
     if w is None:
@@ -306,19 +259,3 @@ def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
     spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
     error = math.sqrt(spread / w**2 * worth / (worth - 1)) if worth > 1 else math.nan
     return normal(float(mean), error, n, confidence, float(worth))
-
-
-def on_logit(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:
-    """A share `value` inside (0, 1) with its standard error, as an interval on the logit (delta method); see `normal`."""
-    half = t_score(confidence, n if worth is None else worth) * error / (value * (1 - value))
-    centre = math.log(value / (1 - value))
-    low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
-    return Estimate(value, int(n), min(low, value), max(high, value))
-
-
-def bounded(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """A mean in [0, 1]: normal on the logit; where the n rows do not vary, Wilson's interval of as many."""
-    if 0 < value < 1 and error > 0:
-        return on_logit(value, error, n, confidence)
-    low, high = wilson_bounds(value * n, n, confidence)
-    return Estimate(value, n, min(float(low), value), max(float(high), value))

@@ -14,12 +14,14 @@ from luthier.statistics.base import (
     State,
     When,
     add,
+    bounded,
     column,
     exact_sum,
     normal,
     quotient,
     same_options,
     share,
+    t_score,
     wilson_bounds,
 )
 from luthier.types import Columns, Estimate
@@ -37,9 +39,9 @@ class Calibration:
 
     `outcome` "right": 1 - loss, for the confidence of the answer; "positive": whether `target` is class 1, for the
     score of a binary task. A row is missing when its probability or outcome is unknown or outside [0, 1]. Reads `ece`
-    (Naeini et al. 2015; never below zero by chance, so read it with its interval, a normal one with independent bins),
-    `brier` (mean squared difference; of the positive class with outcome "positive"), `gap` (mean probability - mean
-    outcome, above zero: overconfident), all normal from exact sums, and `missing` (Wilson).
+    (Naeini et al. 2015; chance alone lifts it above zero, which its interval knows: 95 % or more, from 0 when nothing is wrong),
+    `brier` (mean squared difference; of the positive class with outcome "positive"), Wilson's for values that vary less), `gap` (mean probability -
+    mean outcome, above zero: overconfident; Student's t), and `missing` (Wilson).
     """
 
     name: ClassVar[str]
@@ -91,9 +93,8 @@ class Calibration:
         missing = share(state["missing"], n + state["missing"], self.confidence)
         if n == 0:
             return dict.fromkeys(("ece", "brier", "gap"), Estimate()) | {"missing": missing}
-        brier = _mean(state, "brier", self.confidence)
-        brier = Estimate(brier.value, n, max(brier.low, 0.0), min(brier.high, 1.0))
-        gap = _mean(state, "gap", self.confidence)
+        brier = bounded(*_mean(state, "brier"), n, self.confidence)
+        gap = normal(*_mean(state, "gap"), n, self.confidence)
         return {"ece": _ece(state, self.confidence), "brier": brier, "gap": gap, "missing": missing}
 
 
@@ -124,22 +125,34 @@ def reliability(state: State, confidence: float = 0.95) -> list[dict[str, Any]]:
     return found
 
 
-def _mean(state: State, key: str, confidence: float) -> Estimate:
+def _mean(state: State, key: str) -> tuple[float, float]:
+    """A mean and its standard error, NaN of one row."""
     n = state["n"]
     mean, square = quotient(state[key], n), quotient(state[f"{key}_squares"], n)
-    error = math.sqrt(max(square - mean * mean, 0.0) / (n - 1)) if n > 1 else math.nan
-    return normal(mean, error, n, confidence)
+    return mean, math.sqrt(max(square - mean * mean, 0.0) / (n - 1)) if n > 1 else math.nan
 
 
 def _ece(state: State, confidence: float) -> Estimate:
-    """Σ share of bin · |mean probability - mean outcome|, its error from the outcomes' variance in each bin."""
-    n, total, variance = state["n"], 0.0, 0.0
-    for i in np.flatnonzero(state["counts"]).tolist():
-        count = int(state["counts"][i])
-        mean = quotient(state["outcome"][i], count)
-        part = count / n
-        total += part * abs(quotient(state["probability"][i], count) - mean)
-        spread = max(quotient(state["outcome_squares"][i], count) - mean * mean, 0.0)
-        variance += part * part * spread / max(count - 1, 1)
-    found = normal(total, math.sqrt(variance) if n > 1 else math.nan, n, confidence)
-    return Estimate(total, n, max(found.low, 0.0), min(found.high, 1.0))
+    """Σ share of bin · |gap|, with an interval for the ECE of all rows, which chance does not lift.
+
+    A sample's ECE exceeds the true one by Σ share · |error| at most, and falls short of it by a signed sum at most, as
+    |·| is convex. Where a bin's gap is beyond √ln n standard errors its sign is known and its error counts signed on
+    both sides (Andrews and Soares 2010); the other bins' sizes add up to nearly a normal variable.
+    """
+    n, there = state["n"], np.flatnonzero(state["counts"])
+    counts = state["counts"][there].astype(np.float64)
+    sums = {key: np.array([quotient(state[key][i], 1) for i in there]) for key in (*_SUMS, "outcome_squares")}
+    size, part = np.abs(sums["probability"] - sums["outcome"]) / counts, counts / n
+    mean = (sums["outcome"] + 1) / (counts + 2)  # a bin of ones alone does not vary by chance
+    within = np.maximum(sums["outcome_squares"] / counts - (sums["outcome"] / counts) ** 2, mean * (1 - mean))
+    error = np.sqrt(np.minimum(within, 0.25) / counts)  # (m,) of the gap
+    value = float(part @ size)
+    between = max(float(part @ size**2) - value * value, 0.0) / n  # from how many rows fall in each bin
+    signed, clear = float(part**2 @ error**2) + between, size > math.sqrt(math.log(n + 1)) * error
+    folded = part * error * ~clear
+    lift = float(folded.sum()) * math.sqrt(2 / math.pi)
+    spread = signed - float(folded @ folded) * 2 / math.pi
+    t = t_score(confidence, n)
+    return Estimate(
+        value, n, min(max(value - lift - t * math.sqrt(spread), 0.0), value), min(value + t * math.sqrt(signed), 1.0)
+    )

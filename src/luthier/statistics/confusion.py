@@ -39,9 +39,8 @@ class Confusion:
 
     Reads `accuracy`, and per class `precision[c]`, `recall[c]` (Wilson) and `f1[c]` (Wilson on the Jaccard share
     tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) is a rising function) for the `shown` classes with most support;
-    `precision_`, `recall_` and `f1_` `macro` and `weighted`, and `balanced_accuracy` (normal on the logit, by the delta
-    method on the multinomial of cells, Takahashi et al. 2022; where every row is right or none is, and the normal interval would
-    have no width, MOVER, Zou and Donner 2008); the `micro` ones, which with one label a row all are the accuracy
+    `precision_`, `recall_` and `f1_` `macro` and `weighted`, and `balanced_accuracy` (the wider of the delta method on
+    the multinomial of cells, Takahashi et al. 2022, on the logit, and MOVER of the classes' own, Zou and Donner 2008); the `micro` ones, which with one label a row all are the accuracy
     (Wilson); `smallest_class_f1`, the F1 of the class with least support. Averages are over the classes seen in either column, and an undefined precision
     or recall is 0 in them, as in scikit-learn; on its own it is nothing (NaN, n 0).
     """
@@ -97,6 +96,7 @@ class Confusion:
         for metric in ("precision", "recall", "f1"):
             found[f"{metric}_macro"] = _average(state, metric, scores[metric], np.ones(len(support)), self.confidence)
             found[f"{metric}_weighted"] = _average(state, metric, scores[metric], None, self.confidence)
+        found["recall_weighted"] = Estimate(found["recall_weighted"].value, n, accuracy.low, accuracy.high)  # the same
         found["balanced_accuracy"] = _average(state, "recall", scores["recall"], support > 0, self.confidence)
         found["smallest_class_f1"] = _smallest(scores["f1"], support)
         shown = np.argsort(-support, kind="stable")[: self.shown]
@@ -142,18 +142,24 @@ def _kept(codes: np.ndarray, times: np.ndarray, other: int, cells: int) -> dict[
 def _average(
     state: State, metric: str, scores: tuple[np.ndarray, ...], weights: np.ndarray | None, confidence: float
 ) -> Estimate:
-    """Σ w · score / Σ w over classes, an undefined score counting as 0; weights None: by support, itself random."""
-    n, right = state["n"], int(state["right"].sum())
+    """Σ w · score / Σ w over classes, an undefined score counting as 0; weights None: by support, itself random.
+
+    The wider of two intervals: the delta method's on the logit, which knows how classes depend on each other, and
+    MOVER of each class's own, which knows how little a class of few rows tells (all of them right, say).
+    """
+    n = state["n"]
     if n == 0:
         return Estimate()
     share_of = state["support"] / n if weights is None else weights / weights.sum()
-    value, low, high = (np.where(np.isnan(part), 0.0, part) for part in scores[:3])
+    value, low, high = (np.where(np.isnan(part), end, part) for part, end in zip(scores, (0.0, 0.0, 1.0), strict=False))
     mean = float(share_of @ value)
-    if right in (0, n) or not 0 < mean < 1:
-        below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
-        return Estimate(mean, n, max(mean - below, 0.0), min(mean + above, 1.0))
-    error = _delta_error(state, *_gradient(state, metric, share_of, value, random=weights is None))
-    return on_logit(mean, error, n, confidence)
+    below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
+    ends = [max(mean - below, 0.0), min(mean + above, 1.0)]
+    if 0 < mean < 1:
+        error = _delta_error(state, *_gradient(state, metric, share_of, value, random=weights is None))
+        delta = on_logit(mean, error, n, confidence)
+        ends = [min(ends[0], delta.low), max(ends[1], delta.high)] if error > 0 else ends
+    return Estimate(mean, n, *ends)
 
 
 def _gradient(

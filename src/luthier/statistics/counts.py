@@ -30,8 +30,8 @@ class Counts:
     heavy ones of the reference), then by the smallest hash: that rule alone lets parts merge to the whole exactly,
     since a category that was dropped anywhere is dropped everywhere; all others are one exact count, "other".
     `missing`: None, NaN and the integers in `missing`. Reads `share[…]` of the `shown` most frequent, `other` and
-    `missing` (Wilson), and `distinct` (exact, or beyond `limit` the KMV estimate of Bar-Yossef et al. 2002 with its
-    normal interval).
+    `missing` (Wilson), and `distinct` (exact, or beyond `limit` the KMV estimate of Bar-Yossef et al. 2002: the k-th smallest hash
+    is a gamma variable, whose quantiles are Wilson and Hilferty's, 1931).
     """
 
     name: ClassVar[str]
@@ -154,10 +154,11 @@ class Counts:
         drawn = names[~np.isin(names, list(self.known))]  # the smallest hashes of all unknown categories
         k = len(drawn)
         value = (k - 1) / ((int(hash64(drawn).max()) + 1) / 2.0**64)
-        half = z_score(self.confidence) * value / math.sqrt(k - 2)
+        z, third = z_score(self.confidence), 1 / (9 * k)
+        ends = [value * k / (k - 1) * (1 - third + side * math.sqrt(third)) ** 3 for side in (-z, z)]
         least = len(names) + 1.0  # those kept, and one at least was dropped
-        value += len(names) - k
-        return Estimate(max(value, least), n, max(value - half, least), max(value + half, least))
+        low, value, high = (max(one + len(names) - k, least) for one in (ends[0], value, ends[1]))
+        return Estimate(value, n, low, high)
 
 
 def table(state: State) -> dict[str, int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from luthier.names import register
-from luthier.statistics.base import State, When, merged_scores, numbers, on_logit, scored, share
+from luthier.statistics.base import State, When, area_interval, by_score, merged_scores, numbers, scored, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["Curves", "precision_recall", "roc"]
@@ -26,9 +25,10 @@ class Curves:
 
     Scores are binned by their odds, in at most 16,384 bins, as narrow as that allows: 1e-6 on the logit for few rows,
     0.001 for a million of common spread. Within a bin scores tie, and both areas treat ties as scikit-learn does (half
-    a pair; one threshold). Rows with a score outside [0, 1] or a target that is not 0 or 1 are missing. Reads `roc_auc` (DeLong's variance, 1988) and `average_precision`, Σ (R_i - R_{i-1}) P_i (variance of
-    its influence function), both normal on the logit, with the exact binomial bound of the rarer class where every
-    pair is in order; `positive` (their share) and `missing` (Wilson). With one class only there is neither area.
+    a pair; one threshold). Rows with a score outside [0, 1] or a target that is not 0 or 1 are missing. Reads `roc_auc`
+    and `average_precision`, Σ (R_i - R_{i-1}) P_i, with score intervals: of DeLong's variance (1988) beside
+    Newcombe's model (2006), and of the influence function's beside the binomial (Boyd, Eng and Page 2013);
+    `positive` (their share) and `missing` (Wilson). With one class only there is neither area.
     `roc(state)` and `precision_recall(state)` are the curves.
     """
 
@@ -60,9 +60,12 @@ class Curves:
             "missing": share(state["missing"], n + state["missing"], self.confidence),
         }
         if 0 < positives < n:
-            rarer = min(positives, n - positives)
-            found["roc_auc"] = _estimate(*_area(state), n, rarer, self.confidence)
-            found["average_precision"] = _estimate(*_average_precision(state), n, rarer, self.confidence)
+            area, spread = _area(state)
+            found["roc_auc"] = area_interval(area, spread, positives, n - positives, self.confidence)
+            average, spread = _average_precision(state)
+            found["average_precision"] = by_score(
+                average, spread, lambda ap: ap * (1 - ap) / positives, positives, n, self.confidence
+            )
         return found
 
 
@@ -139,10 +142,3 @@ def _average_precision(state: State) -> tuple[float, float]:
     mean = float(positive @ moved_by_positive + negative @ moved_by_negative) / n
     square = float(positive @ moved_by_positive**2 + negative @ moved_by_negative**2) / n
     return average, max(square - mean * mean, 0.0) / max(n - 1, 1)
-
-
-def _estimate(area: float, spread: float, n: int, rarer: int, confidence: float) -> Estimate:
-    if 0 < area < 1 and spread > 0:
-        return on_logit(area, math.sqrt(spread), n, confidence)
-    least = ((1 - confidence) / 2) ** (1 / rarer)
-    return Estimate(area, n, min(area, least if area else 0.0), max(area, 1.0 if area else 1 - least))

@@ -21,6 +21,7 @@ from luthier.statistics.base import (
     normal,
     quotient,
     share,
+    t_score,
     variance,
 )
 from luthier.types import Columns, Estimate
@@ -103,16 +104,28 @@ def _times(a: Exact, b: Exact, by: int = 1) -> Exact:
 
 
 def _spread(square: float, state: State, confidence: float) -> Estimate:
-    """The variance with its normal interval: Var(s²) = (μ4 - s⁴ (n - 3) / (n - 1)) / n."""
+    """The variance with Bonett's interval on its logarithm (2006), from the fourth moment; of 0 and 1, their share's."""
     n, first, second = state["n"], state["sum"], state["squares"]
     if n < 2:
         return Estimate()
-    if n < 4 or state["huge"] or not math.isfinite(square):
+    if state["other"] == 0:
+        return _of_share(square, _whole(first), n, confidence)
+    if n < 4 or state["huge"] or not math.isfinite(square) or square == 0:
         return Estimate(square, n)
     top = add(_times(state["fourths"], (1, 0), n**3), _times(first, state["cubes"], -4 * n**2))
     top = add(top, _times(_times(first, first), second, 6 * n))
     top = add(top, _times(_times(first, first), _times(first, first), -3))
-    fourth = quotient(top, n**4)  # central: Σ(x - mean)⁴ / n
-    error = math.sqrt(max(fourth - square * square * (n - 3) / (n - 1), 0.0) / n)
-    found = normal(square, error, n, confidence)
-    return Estimate(found.value, n, max(found.low, 0.0), found.high)
+    kurtosis = quotient(top, n**4) / (square * (n - 1) / n) ** 2
+    t = t_score(confidence, n)
+    scale = n / (n - t) if n > 2 * t else 2.0
+    error = scale * math.sqrt(max(kurtosis - (n - 3) / n, 0.0) / (n - 1))
+    factor = math.exp(min(t * error, 700.0))
+    return Estimate(square, n, square * min(scale / factor, 1.0), square * scale * factor)
+
+
+def _of_share(square: float, ones: int, n: int, confidence: float) -> Estimate:
+    """p (1 - p) n / (n - 1) for every p in the interval of the share of ones."""
+    ends = share(ones, n, confidence)
+    low, high = (end * (1 - end) * n / (n - 1) for end in (ends.low, ends.high))
+    middle = 0.25 * n / (n - 1) if ends.low <= 0.5 <= ends.high else 0.0
+    return Estimate(square, n, min(low, high, square), max(low, high, middle, square))
