@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -77,29 +77,40 @@ def _poisson_lows(confidence: float) -> tuple[float, ...]:
     return tuple(lows)
 
 
-def share(k: int, n: int, confidence: float) -> Estimate:
-    """k of n as an Estimate with Wilson's interval."""
+def share(k: float, n: float, confidence: float) -> Estimate:
+    """k of n, rows or what weighted ones are worth, as an Estimate with Wilson's interval."""
     if n == 0:
         return Estimate()
     low, high = wilson_bounds(k, n, confidence)
-    return Estimate(int(k) / int(n), int(n), float(low), float(high))
+    return Estimate(float(k) / float(n), max(round(n), 1), float(low), float(high))
 
 
 def class_scores(
-    right: np.ndarray, support: np.ndarray, predicted: np.ndarray, confidence: float
+    right: np.ndarray, support: np.ndarray, predicted: np.ndarray, confidence: float, squares: Sequence[np.ndarray] = ()
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """precision, recall and f1 of every class from its counts (k,): (value, low, high, n), each (k,); of none, NaN.
 
-    Wilson's intervals; F1's is that of the Jaccard share tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) rises.
+    Wilson's intervals; F1's is that of the Jaccard share tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) rises. Of
+    rows that were weighted, counts are sums of weights and `squares` those of their squares: n is what they are worth.
     """
     scores: dict[str, tuple[np.ndarray, ...]] = {}
-    for metric, n in (("precision", predicted), ("recall", support), ("f1", support + predicted - right)):
-        low, high = wilson_bounds(right, n, confidence)
-        value = np.divide(right, n, out=np.full(len(n), np.nan), where=n > 0)
+    for metric, signs in _SCORED_OF.items():
+        mass = signs @ np.stack((right, support, predicted))
+        n = mass
+        if squares:
+            square = signs @ np.stack(squares)
+            n = np.divide(mass * mass, square, out=np.zeros(len(mass)), where=square > 0)
+        value = np.divide(right, mass, out=np.full(len(mass), np.nan), where=mass > 0)
+        hits = right if not squares else np.nan_to_num(value) * n
+        low, high = wilson_bounds(hits, n, confidence)
         if metric == "f1":  # so far the Jaccard share
             value, low, high = (2 * j / (1 + j) for j in (value, low, high))
         scores[metric] = (value, low, high, n)
     return scores
+
+
+_SCORED_OF = {"precision": np.array([0, 0, 1]), "recall": np.array([0, 1, 0]), "f1": np.array([-1, 1, 1])}
+"""How the rows that a score is a share of add up from right, support and predicted."""
 
 
 def normal(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:
@@ -147,7 +158,7 @@ def by_score(
     return Estimate(value, n, min(ends[0], value), max(ends[1], value))
 
 
-def area_interval(area: float, spread: float, positives: int, negatives: int, confidence: float) -> Estimate:
+def area_interval(area: float, spread: float, positives: float, negatives: float, confidence: float) -> Estimate:
     """The area under a ROC curve with its DeLong variance (1988): a score interval beside Newcombe's model.
 
     Newcombe, "Confidence intervals for an effect size measure based on the Mann–Whitney statistic" (2006), method 5.
@@ -157,7 +168,7 @@ def area_interval(area: float, spread: float, positives: int, negatives: int, co
     def model(a: float) -> float:
         return a * (1 - a) / pairs * (1 + more * (1 - a) / (2 - a) + more * a / (1 + a))
 
-    return by_score(area, spread, model, min(positives, negatives), positives + negatives, confidence)
+    return by_score(area, spread, model, min(positives, negatives), round(positives + negatives), confidence)
 
 
 def bounded(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:

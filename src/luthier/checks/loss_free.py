@@ -113,7 +113,9 @@ class LossFree:
         value = min(max(known["mean"] + float(share @ known["weights"]), 0.0), 1.0)
         uneven = float(share @ known["noise_weights"])  # where losses spread more, mean and weights err together
         own = max(known["noise"] + uneven, 0.1 * known["noise"])
-        error = own / n + max(known["noise"] + 2 * uneven, 0.0) / known["n"] + float(share @ known["covariance"] @ share)
+        error = (
+            own / n + max(known["noise"] + 2 * uneven, 0.0) / known["n"] + float(share @ known["covariance"] @ share)
+        )
         half = support.z_score(self.confidence) * math.sqrt(error)
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
         looked = len(memory["far"])

@@ -24,6 +24,7 @@ from luthier.estimates import (
 )
 from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
 from luthier.types import Columns, Estimate
+from luthier.weighing import carried, usable, weighed
 
 __all__ = [
     "Exact",
@@ -42,6 +43,7 @@ __all__ = [
     "known_when",
     "log_buckets",
     "mean_of",
+    "mean_with_error",
     "merged_scores",
     "moments",
     "natural_log",
@@ -152,22 +154,29 @@ def log_buckets(values: np.ndarray, bits: int) -> np.ndarray:
 _ODDS_LOW, _ODDS_HIGH = -64, 54  # powers of two of the odds; 1 - p is never below 2**-53
 
 
-def scored(p: np.ndarray, y: np.ndarray, bits: int) -> dict[str, Any]:
+def scored(p: np.ndarray, y: np.ndarray, bits: int, w: np.ndarray | None = None) -> dict[str, Any]:
     """Scores p in [0, 1] and targets y, 0 or 1, (n,) each, counted in 2**bits bins to the octave of p / (1 - p).
 
-    {missing, bins: rising int64 (m,), negative, positive: int64 (m,)}; a bin is 2**-bits wide at most on the logit.
+    {missing, bins: rising int64 (m,), negative, positive: int64 (m,), or (m, 8) of weights w, see `weighing`}; a bin
+    is 2**-bits wide at most on the logit.
     """
     good = (p >= 0) & (p <= 1) & ((y == 0) | (y == 1))
+    if w is not None:
+        good &= usable(w)
     n = len(p)
     p, y = p[good], y[good]
     with np.errstate(divide="ignore"):
         odds = p / (1 - p)
     low, high = (1023 + _ODDS_LOW) << bits, (1023 + _ODDS_HIGH) << bits
     code = (np.clip(log_buckets(np.abs(odds), bits), low, high) - low) * 2 + (y == 1)
-    found, times = _tallied(code)
+    if w is not None:
+        found, at = np.unique(code, return_inverse=True)
+        times = weighed(at, w[good], len(found))
+    else:
+        found, times = _tallied(code)
     place = found >> 1
     new = np.diff(place, prepend=-1) > 0
-    both = np.zeros((np.count_nonzero(new), 2), np.int64)
+    both = np.zeros((np.count_nonzero(new), 2, *times.shape[1:]), np.int64)
     both[np.cumsum(new) - 1, found & 1] = times
     return _scores(n - len(p), place[new], both)
 
@@ -187,14 +196,15 @@ def _tallied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def merged_scores(a: State, b: State) -> dict[str, Any]:
     """The counts of `scored` in two states, added."""
     bins = np.union1d(a["bins"], b["bins"])
-    both = np.zeros((len(bins), 2), np.int64)
+    both = np.zeros((len(bins), 2, *a["negative"].shape[1:]), np.int64)
     for state in (a, b):
         both[np.searchsorted(bins, state["bins"])] += np.stack((state["negative"], state["positive"]), axis=1)
     return _scores(a["missing"] + b["missing"], bins, both)
 
 
 def _scores(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
-    negative, positive = (np.ascontiguousarray(side) for side in (both[:, 0], both[:, 1]))
+    sides = (carried(side) if side.ndim > 1 else side for side in (both[:, 0], both[:, 1]))
+    negative, positive = (np.ascontiguousarray(side) for side in sides)
     return {"missing": int(missing), "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
 
 
@@ -252,10 +262,13 @@ def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
 
     Weighted rows are worth (Σw)² / Σw² equal ones (Kish 1965), which sets the degrees of freedom.
     """
+    w, v = (fraction(part) for part in sums[:2])
+    return normal(*mean_with_error(sums), n, confidence, float(w * w / v)) if w else Estimate()
+
+
+def mean_with_error(sums: Sequence[Exact]) -> tuple[float, float]:
+    """The mean of `moments` with a weight above 0 and its standard error, NaN of what is worth one row."""
     w, v, wx, vx, vxx = map(fraction, sums)
-    if not w:
-        return Estimate()
     mean, worth = wx / w, w * w / v
     spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
-    error = math.sqrt(spread / w**2 * worth / (worth - 1)) if worth > 1 else math.nan
-    return normal(float(mean), error, n, confidence, float(worth))
+    return float(mean), math.sqrt(spread / w**2 * worth / (worth - 1)) if worth > 1 else math.nan
