@@ -25,6 +25,16 @@ OPTIONS = {
         {"column": "text", "limit": 16, "known": ("category 1 x", "")},
         {"column": "mixed", "limit": 16},
     ],
+    "counts.v2": [
+        {"limit": 16, "heavy": 2},
+        {"column": "text", "limit": 16, "heavy": 3, "known": ("category 1 x", "")},
+        {"column": "mixed", "limit": 16},
+    ],
+    "sliced.v1": [
+        {"by": ("text",)},
+        {"of": "confusion.v1", "by": ("mixed", "id"), "limit": 5},
+        {"of": "calibration.v1", "by": ("id", "text"), "options": {"bins": 4}},
+    ],
     "embedding_sum.v1": [{}, {"second": True}],
     "group_metrics.v1": [{"group": "text"}, {"group": "mixed", "limit": 3, "positive": 0}],
     "histogram.v1": [{}, {"column": "wild"}, {"column": "wild", "accuracy": 0.001}],

@@ -37,6 +37,7 @@ __all__ = [
     "bounded",
     "by_score",
     "class_scores",
+    "coded",
     "column",
     "exact_squares",
     "exact_sum",
@@ -207,6 +208,35 @@ def _scores(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
     sides = (carried(side) if side.ndim > 1 else side for side in (both[:, 0], both[:, 1]))
     negative, positive = (np.ascontiguousarray(side) for side in sides)
     return {"missing": int(missing), "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
+
+
+_LONGEST = 64  # characters of a group's name
+
+
+def coded(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted names (m,) and each row's place among them (n,); whole numbers are named once each."""
+    if groups.dtype.kind not in "iu":
+        names, place = np.unique(_texts(groups), return_inverse=True)
+        return names, place
+    distinct, place = np.unique(groups, return_inverse=True)
+    names, order = np.unique(distinct.astype(str), return_inverse=True)
+    return names, order[place]
+
+
+def _texts(groups: np.ndarray) -> np.ndarray:
+    """Groups as text (n,), "" for none; long names end in their hash."""
+    if groups.dtype.kind in "OfSV":
+        values = [None if value is None or value != value else value for value in groups.tolist()]
+        groups = np.array(["" if value is None else str(value) for value in values], dtype=str)
+    text = groups.astype(str)
+    if text.dtype.itemsize <= 4 * _LONGEST:
+        return text
+    long = np.char.str_len(text) > _LONGEST
+    short = text.astype(f"U{_LONGEST}")
+    short[long] = [
+        f"{name[: _LONGEST - 17]}…{int(code):016x}" for name, code in zip(text[long], hash64(text[long]), strict=True)
+    ]
+    return short
 
 
 def same_options(a: State, b: State, *names: str) -> None:
