@@ -35,10 +35,14 @@ class Heavy:
 
 
 def shortened(name: str) -> str:
-    """The name if it takes at most 24 bytes, else its beginning, "…" and eight digits of its hash."""
-    if len(name.encode("utf-8", "replace")) <= _NAME:
-        return name
-    start = name.encode("utf-8", "replace")[: _NAME - 11].decode("utf-8", "ignore")
+    """The name if it takes at most 24 bytes, else its beginning, "…" and eight digits of its hash.
+
+    What UTF-8 has no bytes for (half a surrogate pair) is a question mark.
+    """
+    encoded = name.encode("utf-8", "replace")
+    if len(encoded) <= _NAME:
+        return encoded.decode()
+    start = encoded[: _NAME - 11].decode("utf-8", "ignore")
     return f"{start}…{int(hash64(np.array([name]))[0]) >> 32:08x}"
 
 
@@ -87,9 +91,9 @@ def _codes(names: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """A 1 and the bits of each shortened name and its checksum, (m, 1 + 224) uint8, and its bucket in every row, (3, m)."""
     text, size = names.astype(str), len(names)
     encoded = np.char.encode(text, "utf-8", "replace")
-    if encoded.dtype.itemsize > _NAME:
+    if encoded.dtype.itemsize > _NAME or (np.char.find(encoded, b"?") >= 0).any():  # too long, or not to be encoded
         text = np.array([shortened(name) for name in text.tolist()])
-        encoded = np.char.encode(text, "utf-8", "replace")
+        encoded = np.char.encode(text, "utf-8")
     letters = np.ascontiguousarray(encoded.astype(f"S{_NAME}")).view(np.uint8).reshape(size, _NAME)
     hashes = hash64(text, salt=99)
     checks = (hashes >> np.uint64(32)).astype(">u4").view(np.uint8).reshape(size, _CHECK)
