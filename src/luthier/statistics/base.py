@@ -264,12 +264,14 @@ def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
     Weighted rows are worth (Σw)² / Σw² equal ones (Kish 1965), which sets the degrees of freedom.
     """
     w, v = (fraction(part) for part in sums[:2])
-    return normal(*mean_with_error(sums), n, confidence, float(w * w / v)) if w else Estimate()
+    if not w:
+        return Estimate()
+    return normal(*mean_with_error(sums), n, confidence, float(w * w / v) if v else math.nan)
 
 
 def mean_with_error(sums: Sequence[Exact]) -> tuple[float, float]:
     """The mean of `moments` with a weight above 0 and its standard error, NaN of what is worth one row."""
     w, v, wx, vx, vxx = map(fraction, sums)
-    mean, worth = wx / w, w * w / v
+    mean, worth = wx / w, w * w / v if v else Fraction(0)  # squares of tiny weights are 0
     spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
     return float(mean), math.sqrt(spread / w**2 * worth / (worth - 1)) if worth > 1 else math.nan

@@ -125,7 +125,8 @@ def _error(state: State, key: str, square: str, mean: Fraction) -> float:
 
 def _worth(state: State) -> Fraction:
     """How many rows of equal weight the rows are worth, m = (Σw)² / Σw² (Kish 1965)."""
-    return _weighted(state, "") ** 2 / _squared(state, "")
+    squares = _squared(state, "")
+    return _weighted(state, "") ** 2 / squares if squares else Fraction(0)  # squares of tiny weights are 0
 
 
 def _positive(value: Fraction, half: float, n: int, *, skewed: bool = False) -> Estimate:
