@@ -17,7 +17,7 @@ HEAVY = {
 LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
-    {"exact", "properties", "intervals", "evidence", "statistics", "stores", "engines", "database", "folders", "segments",
+    {"exact", "properties", "intervals", "estimates", "weighing", "hashing", "heavy", "evidence", "statistics", "stores", "engines", "database", "folders", "segments",
      "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
@@ -32,6 +32,12 @@ LAYERS = [
 WITHIN = {
     ("exact", "statistics"),
     ("intervals", "evidence"),
+    ("intervals", "estimates"),
+    ("estimates", "statistics"),
+    ("weighing", "statistics"),
+    ("hashing", "statistics"),
+    ("hashing", "heavy"),
+    ("heavy", "statistics"),
     ("intervals", "fewlabels"),
     ("evidence", "arrivals"),
     ("evidence", "fewlabels"),

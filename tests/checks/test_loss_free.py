@@ -41,7 +41,7 @@ def test_the_mix_is_followed_and_the_interval_holds(large: float) -> None:
         f"\nloss_free.v1, {large} large: off by {np.mean(off):.4f}, the reference's mean by {np.mean(constant):.4f}; holds {np.mean(held):.2f}"
     )
     assert said >= 54 or large > 0.3
-    assert np.mean(held) >= 0.87
+    assert np.mean(held) >= 0.9
     assert np.mean(off) <= 0.006
     assert large == 0.3 or np.mean(off) < np.mean(constant) / 2
 

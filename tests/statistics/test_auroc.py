@@ -44,8 +44,8 @@ def test_intervals_cover() -> None:
 def test_perfect_order_is_not_certainty() -> None:
     found = read([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])["auroc"]
     assert (found.value, found.high) == (1.0, 1.0)
-    assert found.low < 0.2
-    assert read([0.9, 0.8, 0.1, 0.2], [0, 0, 1, 1])["auroc"].high > 0.8
+    assert found.low < 0.4
+    assert read([0.9, 0.8, 0.1, 0.2], [0, 0, 1, 1])["auroc"].high > 0.6
 
 
 def test_one_class_only_has_no_area() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, chi2
 
 from luthier.errors import StateError
 from luthier.evidence import wilson
@@ -47,9 +48,23 @@ def test_equal_sums_are_equal_data() -> None:
 
 
 def test_the_array_form_of_wilson_is_the_evidence_one() -> None:
-    for k, n in ((0, 5), (5, 5), (3, 10), (812, 1000), (1, 10**7)):
+    for k, n in ((4, 10), (812, 1000), (10, 10**7)):
         for confidence in (0.8, 0.95, 0.999):
             assert wilson_bounds(k, n, confidence) == pytest.approx(wilson(k, n, confidence), abs=1e-9)
+    for k in (0, 1, 2, 3):  # where few were hit or missed, Poisson's lower bound stands in for Wilson's
+        mean = chi2.ppf(0.05, 2 * k) / 2 if k else 0.0
+        (low, high), (below, above) = wilson_bounds(k, 200, 0.95), wilson_bounds(200 - k, 200, 0.95)
+        assert (low, high) == pytest.approx((mean / 200, wilson(k, 200)[1]), abs=1e-9)
+        assert (below, above) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_an_interval_of_a_rate_covers_at_least_93_of_100_at_every_rate() -> None:
+    for n in (20, 50, 200, 2000):
+        low, high = wilson_bounds(np.arange(n + 1), n, 0.95)
+        rates = np.concatenate([np.linspace(0.1, 20, 200) / n, np.linspace(0.02, 0.5, 200)])
+        covered = [binom.pmf(np.arange(n + 1), n, rate)[(low <= rate) & (rate <= high)].sum() for rate in rates]
+        assert min(covered) > 0.92
+        assert 0.945 < np.mean(covered[200:]) < 0.962
     assert all(np.isnan(end) for end in wilson_bounds(0, 0, 0.95))
 
 

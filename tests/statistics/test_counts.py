@@ -7,8 +7,9 @@ import pytest
 
 from luthier.codec import pack
 from luthier.errors import StateError
+from luthier.heavy import shortened
 from luthier.statistics import counts
-from luthier.statistics.counts import Counts, table
+from luthier.statistics.counts import Counts, HeavyCounts, table
 
 
 def test_few_categories_are_counted_exactly() -> None:
@@ -71,3 +72,57 @@ def test_misuse_is_named() -> None:
         Counts("x", limit=4)
     with pytest.raises(StateError, match=r"shape \(2, 2\)"):
         Counts("x").observe({"x": np.ones((2, 2))})
+
+
+def stream(rng: np.random.Generator, heavy: list[str], share: float, n: int = 8000) -> np.ndarray:
+    """A tail of thousands of categories, and these of `share` each."""
+    values = rng.integers(0, 6000, n).astype("U60")
+    place = rng.permutation(n)
+    for i, name in enumerate(heavy):
+        values[place[i * int(share * n) : (i + 1) * int(share * n)]] = name
+    return values
+
+
+def test_every_frequent_category_is_named_however_many_there_are() -> None:
+    rng = np.random.default_rng(5)
+    asked = named = held = 0
+    for run in range(25):
+        names = [
+            f"Größe {run}.{i}" if i % 2 else f"a much longer category {run}.{i}" for i in range(rng.integers(1, 28))
+        ]
+        statistic = HeavyCounts("x", limit=64)
+        state = statistic.observe({"x": stream(rng, names, 1 / 32)})
+        found = statistic.read(state)
+        assert len(pack(state)) < 200_000
+        assert state["other"] + state["counts"].sum() == state["n"] == 8000
+        for name in names:
+            one = found.get(f"share[{shortened(name)}]") or found.get(f"share[{name}]")
+            asked, named = asked + 1, named + (one is not None)
+            held += one is not None and one.low <= 1 / 32 <= one.high
+        tail = [one.value for key, one in found.items() if key.startswith("share[") and key[6:-1].isdigit()]
+        assert max(tail, default=0) < 0.01  # nothing rare passes for frequent
+    assert named == asked
+    assert held == asked
+
+
+def test_up_to_the_limit_counts_v2_is_counts_v1() -> None:
+    values = {"x": np.array(["a", "b", "a", "c"])}
+    one, two = Counts("x"), HeavyCounts("x")
+    assert one.read(one.observe(values)) == two.read(two.observe(values))
+    with pytest.raises(ValueError, match="heavy is 1"):
+        HeavyCounts(heavy=1)
+    many = {"x": np.arange(5000)}
+    with pytest.raises(StateError, match="heavy"):
+        two.merge(two.observe({}), HeavyCounts("x", heavy=4).observe(many))
+
+
+def test_hostile_names_are_spelled_and_stay_bounded() -> None:
+    names = np.array(
+        ["\x00", "a\x00", "𐍈" * 40, "é" * 30, "\ud800", " ", "…"] * 300 + [f"{i}" for i in range(3000)], dtype=object
+    )
+    statistic = HeavyCounts("x", limit=16)
+    state = statistic.observe({"x": names})
+    assert len(pack(state)) < 200_000
+    shares = [one for key, one in statistic.read(state).items() if key.startswith("share[") and one.value > 0.05]
+    assert len(shares) == 7
+    assert all(one.low <= 300 / 5100 <= one.high for one in shares)

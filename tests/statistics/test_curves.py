@@ -88,7 +88,7 @@ def test_perfect_order_is_not_certainty() -> None:
     found = STATISTIC.read(state([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]))
     for name in ("roc_auc", "average_precision"):
         assert (found[name].value, found[name].high) == (1.0, 1.0)
-        assert found[name].low < 0.2
+        assert found[name].low < 0.4
 
 
 @pytest.mark.parametrize("target", [[1, 1, 1], [0, 0, 0], [-1, 2, -1]])

@@ -18,17 +18,27 @@ TEXT = st.one_of(st.text(max_size=6), st.integers(0, 99).map(lambda i: f"categor
 
 OPTIONS = {
     "auroc.v1": [{}],
-    "calibration.v1": [{}, {"probability": "score", "outcome": "positive", "bins": 7}],
-    "confusion.v1": [{}, {"cells": 3}],
+    "calibration.v1": [{}, {"probability": "score", "outcome": "positive", "bins": 7}, {"weight": "wild"}],
+    "confusion.v1": [{}, {"cells": 3}, {"cells": 3, "weight": "wild"}, {"weight": "length"}],
     "counts.v1": [
         {"limit": 16},
         {"column": "text", "limit": 16, "known": ("category 1 x", "")},
         {"column": "mixed", "limit": 16},
     ],
+    "counts.v2": [
+        {"limit": 16, "heavy": 2},
+        {"column": "text", "limit": 16, "heavy": 3, "known": ("category 1 x", "")},
+        {"column": "mixed", "limit": 16},
+    ],
+    "sliced.v1": [
+        {"by": ("text",)},
+        {"of": "confusion.v1", "by": ("mixed", "id"), "limit": 5},
+        {"of": "calibration.v1", "by": ("id", "text"), "options": {"bins": 4}},
+    ],
     "embedding_sum.v1": [{}, {"second": True}],
     "group_metrics.v1": [{"group": "text"}, {"group": "mixed", "limit": 3, "positive": 0}],
     "histogram.v1": [{}, {"column": "wild"}, {"column": "wild", "accuracy": 0.001}],
-    "curves.v1": [{}],
+    "curves.v1": [{}, {"weight": "wild"}, {"weight": "length"}],
     "log_loss.v1": [
         {"probability": "score"},
         {"probability": "wild", "weight": "wild"},
@@ -40,7 +50,7 @@ OPTIONS = {
         {"target": "labels", "predicted": "said", "joint": 2},
     ],
     "regression.v1": [{}, {"target": "wild", "weight": "length"}, {"target": "score", "predicted": "wild"}],
-    "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}],
+    "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}, {"column": "wild", "weight": "length"}],
     "random_features.v1": [{"features": 8, "bandwidth": 2.0}],
     "distinct.v1": [{}, {"column": "mixed", "precision": 11}, {"column": "wild"}],
     "ranking.v1": [
@@ -48,7 +58,7 @@ OPTIONS = {
         {"gains": "labels", "scores": "shares", "k": 2},
         {"gains": "said", "ideal": "embedding"},
     ],
-    "ratio.v1": [{}, {"over": "wild", "under": "wild"}],
+    "ratio.v1": [{}, {"over": "wild", "under": "wild"}, {"over": "wild", "weight": "wild"}],
     "sample.v1": [{"size": 5, "columns": ("wild", "text", "embedding")}, {"id": "predicted", "salt": 3}],
 }
 CASES = [pytest.param(name, options, id=f"{name}-{i}") for name in every("statistic") for i, options in

@@ -36,7 +36,7 @@ class LossFree:
     quantile bins of every numeric column, the model's own prediction among them if it is one, or of the principal
     axes of an embedding; its penalty by 5-fold cross-validation. A window is then a vector of bin counts. Direct loss
     estimation, NannyML 2022; here linear, so the interval is in closed form: the spread of losses about the model
-    (itself regressed on the bins) and the model's own error.
+    (itself regressed on the bins) and the model's own error. It is for the mean loss that these answers turn out to have.
 
     Valid only if at most `far` of the answers lie beyond the reference's 95 % point of the distance to the 5th
     neighbour and their mean distance is quiet either way; else the value is nan and `why` says how many labels give
@@ -111,8 +111,11 @@ class LossFree:
             return Reading(Estimate(), False, f"{memory['seen']} of the first {2 * self.block} answers seen", 0)
         share = memory["counts"].sum(axis=0) / n - known["centre_bins"]  # (size,)
         value = min(max(known["mean"] + float(share @ known["weights"]), 0.0), 1.0)
-        own = max(known["noise"] + float(share @ known["noise_weights"]), 0.1 * known["noise"])
-        error = own / n + known["noise"] / known["n"] + float(share @ known["covariance"] @ share)
+        uneven = float(share @ known["noise_weights"])  # where losses spread more, mean and weights err together
+        own = max(known["noise"] + uneven, 0.1 * known["noise"])
+        error = (
+            own / n + max(known["noise"] + 2 * uneven, 0.0) / known["n"] + float(share @ known["covariance"] @ share)
+        )
         half = support.z_score(self.confidence) * math.sqrt(error)
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
         looked = len(memory["far"])
@@ -185,7 +188,8 @@ def _tally(known: Memory, x: Any) -> Any:
 def _model(view: Any, loss: Any) -> dict[str, Any]:
     """Ridge regression of loss (n,) on the quantile bins of `view` (n, c), about the mean row.
 
-    `covariance` is that of its `weights`; `noise` the spread of losses about it, and `noise_weights` how that varies.
+    `covariance` is that of its `weights`, whatever the spread of each row (White 1980); `noise` the spread of losses
+    about it, and `noise_weights` how that varies.
     """
     edges = [np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1])).astype(np.float32) for column in view.T]
     first = np.cumsum([0, *(len(cut) + 1 for cut in edges)]).tolist()
@@ -198,12 +202,15 @@ def _model(view: Any, loss: Any) -> dict[str, Any]:
     ridge, skill = _chosen(design, loss)
     gram, mean = design.T @ design, float(loss.mean())
     inverse = np.linalg.inv(gram + ridge * np.eye(size))
+    inverse += ridge * inverse @ inverse  # fitted once more to what the penalty left: half the bias (Tukey's twicing)
     weights = inverse @ (design.T @ (loss - mean))
-    square = (loss - mean - design @ weights) ** 2
+    spent = float(np.einsum("ij,ji", inverse, gram)) + 1  # degrees of freedom that the fit used up
+    square = (loss - mean - design @ weights) ** 2 * (len(loss) / (len(loss) - min(spent, len(loss) / 2)))
     noise = float(square.mean())
+    uneven = design.T @ (design * square[:, None])
     return fitted | {
         "centre_bins": centre, "mean": mean, "weights": weights, "noise": noise, "skill": skill,
-        "noise_weights": inverse @ (design.T @ (square - noise)), "covariance": noise * inverse @ gram @ inverse,
+        "noise_weights": inverse @ (design.T @ (square - noise)), "covariance": inverse @ uneven @ inverse,
         "spread": float(loss.var()),
     }  # fmt: skip
 

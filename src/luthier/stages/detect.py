@@ -104,18 +104,22 @@ def change_point(losses: np.ndarray) -> int:
     """Index at which the mean of `losses` (n,) most likely rose: the best split in two Bernoulli means.
 
     0 when no split explains a rise: the best of n splits of equal losses gains more than ln n + 2 in log-likelihood in
-    one stream of a hundred. Losses between 0 and 1 count by their value (quasi-likelihood).
+    one stream of a hundred. Losses between 0 and 1 count by their value, the gain by how much less than 0 and 1 they
+    vary (quasi-likelihood with a dispersion, Wedderburn 1974).
     """
     n = len(losses)
-    if n < 2:
+    if n < 2 or not losses.var() > 0:
         return 0
+    mean = float(losses.mean())
+    dispersion = float(losses.var()) / (mean * (1 - mean))  # 1 of losses 0 and 1
     total = np.cumsum(losses)
     left_n = np.arange(1, n)  # (n-1,) observations before the split
     left, right = total[:-1] / left_n, (total[-1] - total[:-1]) / (n - left_n)
     gain = left_n * _log_likelihood(left) + (n - left_n) * _log_likelihood(right)
     gain = np.where(right > left, gain, -np.inf)
     best = int(np.argmax(gain))
-    return best + 1 if gain[best] - n * float(_log_likelihood(total[-1:] / n)[0]) > math.log(n) + 2 else 0
+    gained = gain[best] - n * float(_log_likelihood(total[-1:] / n)[0])
+    return best + 1 if gained > dispersion * (math.log(n) + 2) else 0
 
 
 def _log_likelihood(mean: np.ndarray) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from luthier.names import register
-from luthier.statistics.base import State, When, merged_scores, numbers, on_logit, scored, share
+from luthier.statistics.base import State, When, area_interval, merged_scores, numbers, scored, share
 from luthier.types import Columns, Estimate
 
 __all__ = ["Auroc", "curve"]
@@ -24,9 +23,8 @@ class Auroc:
 
     Scores are binned by sign-free log-buckets of the odds p / (1 - p), 128 to the octave, so a bin is at most 0.0078
     wide on the logit; scores closer than that count as tied. Rows with a score outside [0, 1] or a target that is not
-    0 or 1 are missing. Reads `auroc` (normal interval on the logit with DeLong's variance, 1988; when all pairs are
-    in order, the exact binomial bound of the rarer class instead), `positive` (their share, Wilson) and `missing`
-    (Wilson).
+    0 or 1 are missing. Reads `auroc` (a score interval of DeLong's variance, 1988, beside Newcombe's model, 2006),
+    `positive` (their share, Wilson) and `missing` (Wilson).
     """
 
     name: ClassVar[str]
@@ -66,18 +64,14 @@ def curve(state: State) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _area(state: State, positives: int, negatives: int, confidence: float) -> Estimate:
-    n = positives + negatives
     if not (positives and negatives):
         return Estimate()
     negative, positive = state["negative"], state["positive"]
     beaten = (np.cumsum(negative) - negative / 2) / negatives  # placement of a positive in each bin
     beats = (positives - np.cumsum(positive) + positive / 2) / positives  # and of a negative
     area = float(positive @ beaten) / positives
-    if area in (0.0, 1.0):
-        least = ((1 - confidence) / 2) ** (1 / min(positives, negatives))
-        return Estimate(area, n, least if area else 0.0, 1.0 if area else 1 - least)
     variance = 0.0
     for times, place in ((positive, beaten), (negative, beats)):
         count = int(times.sum())
         variance += float(times @ (place - area) ** 2) / max(count - 1, 1) / count
-    return on_logit(area, math.sqrt(variance), n, confidence)
+    return area_interval(area, variance, positives, negatives, confidence)

@@ -5,15 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from luthier.errors import StateError
+from luthier.estimates import (
+    area_interval,
+    bounded,
+    by_score,
+    class_scores,
+    normal,
+    on_logit,
+    share,
+    t_score,
+    wilson_bounds,
+    z_score,
+)
 from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
+from luthier.hashing import hash64
 from luthier.types import Columns, Estimate
+from luthier.weighing import carried, usable, weighed
 
 __all__ = [
     "Exact",
@@ -21,8 +33,11 @@ __all__ = [
     "Statistic",
     "When",
     "add",
+    "area_interval",
     "bounded",
+    "by_score",
     "class_scores",
+    "coded",
     "column",
     "exact_squares",
     "exact_sum",
@@ -30,6 +45,7 @@ __all__ = [
     "known_when",
     "log_buckets",
     "mean_of",
+    "mean_with_error",
     "merged_scores",
     "moments",
     "natural_log",
@@ -41,6 +57,7 @@ __all__ = [
     "same_options",
     "scored",
     "share",
+    "t_score",
     "variance",
     "wilson_bounds",
     "z_score",
@@ -139,22 +156,29 @@ def log_buckets(values: np.ndarray, bits: int) -> np.ndarray:
 _ODDS_LOW, _ODDS_HIGH = -64, 54  # powers of two of the odds; 1 - p is never below 2**-53
 
 
-def scored(p: np.ndarray, y: np.ndarray, bits: int) -> dict[str, Any]:
+def scored(p: np.ndarray, y: np.ndarray, bits: int, w: np.ndarray | None = None) -> dict[str, Any]:
     """Scores p in [0, 1] and targets y, 0 or 1, (n,) each, counted in 2**bits bins to the octave of p / (1 - p).
 
-    {missing, bins: rising int64 (m,), negative, positive: int64 (m,)}; a bin is 2**-bits wide at most on the logit.
+    {missing, bins: rising int64 (m,), negative, positive: int64 (m,), or (m, 8) of weights w, see `weighing`}; a bin
+    is 2**-bits wide at most on the logit.
     """
     good = (p >= 0) & (p <= 1) & ((y == 0) | (y == 1))
+    if w is not None:
+        good &= usable(w)
     n = len(p)
     p, y = p[good], y[good]
     with np.errstate(divide="ignore"):
         odds = p / (1 - p)
     low, high = (1023 + _ODDS_LOW) << bits, (1023 + _ODDS_HIGH) << bits
     code = (np.clip(log_buckets(np.abs(odds), bits), low, high) - low) * 2 + (y == 1)
-    found, times = _tallied(code)
+    if w is not None:
+        found, at = np.unique(code, return_inverse=True)
+        times = weighed(at, w[good], len(found))
+    else:
+        found, times = _tallied(code)
     place = found >> 1
     new = np.diff(place, prepend=-1) > 0
-    both = np.zeros((np.count_nonzero(new), 2), np.int64)
+    both = np.zeros((np.count_nonzero(new), 2, *times.shape[1:]), np.int64)
     both[np.cumsum(new) - 1, found & 1] = times
     return _scores(n - len(p), place[new], both)
 
@@ -174,45 +198,45 @@ def _tallied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def merged_scores(a: State, b: State) -> dict[str, Any]:
     """The counts of `scored` in two states, added."""
     bins = np.union1d(a["bins"], b["bins"])
-    both = np.zeros((len(bins), 2), np.int64)
+    both = np.zeros((len(bins), 2, *a["negative"].shape[1:]), np.int64)
     for state in (a, b):
         both[np.searchsorted(bins, state["bins"])] += np.stack((state["negative"], state["positive"]), axis=1)
     return _scores(a["missing"] + b["missing"], bins, both)
 
 
 def _scores(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
-    negative, positive = (np.ascontiguousarray(side) for side in (both[:, 0], both[:, 1]))
+    sides = (carried(side) if side.ndim > 1 else side for side in (both[:, 0], both[:, 1]))
+    negative, positive = (np.ascontiguousarray(side) for side in sides)
     return {"missing": int(missing), "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
 
 
-_FNV = np.uint64(0x100000001B3)
+_LONGEST = 64  # characters of a group's name
 
 
-def hash64(values: np.ndarray, salt: int = 0) -> np.ndarray:
-    """A 64-bit hash of every integer or text in values (n,), the same on every machine; (n,) uint64.
-
-    Text: FNV-1a over its code points; then splitmix64's finaliser. Not cryptographic: whoever knows the salt can
-    choose ids by their hash.
-    """
-    start = np.uint64((0xCBF29CE484222325 ^ (salt * 0x9E3779B97F4A7C15)) & 0xFFFFFFFFFFFFFFFF)
-    if values.dtype.kind in "biu":
-        return _mixed(values.astype(np.int64).view(np.uint64) ^ start)
-    text = np.ascontiguousarray(values if values.dtype.kind == "U" else values.astype(str))
-    state = np.full(len(text), start, dtype=np.uint64)
-    if len(text) and text.dtype.itemsize:
-        points = text.view(np.uint32).reshape(len(text), -1).astype(np.uint64)  # (n, longest)
-        for place in range(points.shape[1]):
-            here = points[:, place]
-            state = np.where(here > 0, (state ^ here) * _FNV, state)  # padding leaves the hash as it is
-    return _mixed(state)
+def coded(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted names (m,) and each row's place among them (n,); whole numbers are named once each."""
+    if groups.dtype.kind not in "iu":
+        names, place = np.unique(_texts(groups), return_inverse=True)
+        return names, place
+    distinct, place = np.unique(groups, return_inverse=True)
+    names, order = np.unique(distinct.astype(str), return_inverse=True)
+    return names, order[place]
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = x ^ (x >> np.uint64(31))
-    return mixed
+def _texts(groups: np.ndarray) -> np.ndarray:
+    """Groups as text (n,), "" for none; long names end in their hash."""
+    if groups.dtype.kind in "OfSV":
+        values = [None if value is None or value != value else value for value in groups.tolist()]
+        groups = np.array(["" if value is None else str(value) for value in values], dtype=str)
+    text = groups.astype(str)
+    if text.dtype.itemsize <= 4 * _LONGEST:
+        return text
+    long = np.char.str_len(text) > _LONGEST
+    short = text.astype(f"U{_LONGEST}")
+    short[long] = [
+        f"{name[: _LONGEST - 17]}…{int(code):016x}" for name, code in zip(text[long], hash64(text[long]), strict=True)
+    ]
+    return short
 
 
 def same_options(a: State, b: State, *names: str) -> None:
@@ -225,58 +249,6 @@ def same_options(a: State, b: State, *names: str) -> None:
             )
 
 
-@lru_cache(maxsize=64)
-def z_score(confidence: float) -> float:
-    """The two-sided normal quantile: 1.96 for 0.95."""
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval (1927) of all hits of `of` at once, NaN where that is 0; `evidence.wilson` for arrays."""
-    k, n = np.asarray(hits, np.float64), np.asarray(of, np.float64)
-    z = z_score(confidence)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate, spread = k / n, z * z / n
-        half = z * np.sqrt(np.maximum(rate * (1 - rate), 0) / n + spread / (4 * n))
-        low, high = (rate + spread / 2 - half) / (1 + spread), (rate + spread / 2 + half) / (1 + spread)
-    return np.where(k == 0, np.where(n > 0, 0.0, np.nan), low), np.where(k == n, np.where(n > 0, 1.0, np.nan), high)
-
-
-def share(k: int, n: int, confidence: float) -> Estimate:
-    """k of n as an Estimate with Wilson's interval."""
-    if n == 0:
-        return Estimate()
-    low, high = wilson_bounds(k, n, confidence)
-    return Estimate(int(k) / int(n), int(n), float(low), float(high))
-
-
-def class_scores(
-    right: np.ndarray, support: np.ndarray, predicted: np.ndarray, confidence: float
-) -> dict[str, tuple[np.ndarray, ...]]:
-    """precision, recall and f1 of every class from its counts (k,): (value, low, high, n), each (k,); of none, NaN.
-
-    Wilson's intervals; F1's is that of the Jaccard share tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) rises.
-    """
-    scores: dict[str, tuple[np.ndarray, ...]] = {}
-    for metric, n in (("precision", predicted), ("recall", support), ("f1", support + predicted - right)):
-        low, high = wilson_bounds(right, n, confidence)
-        value = np.divide(right, n, out=np.full(len(n), np.nan), where=n > 0)
-        if metric == "f1":  # so far the Jaccard share
-            value, low, high = (2 * j / (1 + j) for j in (value, low, high))
-        scores[metric] = (value, low, high, n)
-    return scores
-
-
-def normal(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """`value` ± z · `error` (its standard error); an unknown error leaves the interval unknown."""
-    if n == 0:
-        return Estimate()
-    half = z_score(confidence) * error
-    return Estimate(value, int(n), value - half, value + half)
-
-
 def moments(x: np.ndarray, w: np.ndarray | None = None) -> list[Exact]:
     """Exact Σw, Σw², Σwx, Σw²x and Σw²x² (products rounded), for `mean_of`; x and w (n,) finite, w 1 if None."""
     if w is None:
@@ -287,26 +259,19 @@ def moments(x: np.ndarray, w: np.ndarray | None = None) -> list[Exact]:
 
 
 def mean_of(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
-    """Σwx / Σw of n rows with its normal interval from Σw² (x - mean)²; of no weight nothing, of one row no interval."""
-    w, v, wx, vx, vxx = map(fraction, sums)
+    """Σwx / Σw of n rows, its interval from Σw² (x - mean)²; of no weight nothing, of one row no interval.
+
+    Weighted rows are worth (Σw)² / Σw² equal ones (Kish 1965), which sets the degrees of freedom.
+    """
+    w, v = (fraction(part) for part in sums[:2])
     if not w:
         return Estimate()
-    mean = wx / w
+    return normal(*mean_with_error(sums), n, confidence, float(w * w / v) if v else math.nan)
+
+
+def mean_with_error(sums: Sequence[Exact]) -> tuple[float, float]:
+    """The mean of `moments` with a weight above 0 and its standard error, NaN of what is worth one row."""
+    w, v, wx, vx, vxx = map(fraction, sums)
+    mean, worth = wx / w, w * w / v if v else Fraction(0)  # squares of tiny weights are 0
     spread = max(vxx - 2 * mean * vx + mean * mean * v, Fraction(0))
-    return normal(float(mean), math.sqrt(spread / w**2 * n / (n - 1)) if n > 1 else math.nan, n, confidence)
-
-
-def on_logit(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """A share `value` inside (0, 1) with its standard error, as a normal interval on the logit (delta method)."""
-    half = z_score(confidence) * error / (value * (1 - value))
-    centre = math.log(value / (1 - value))
-    low, high = ((1 + math.tanh(end / 2)) / 2 for end in (centre - half, centre + half))
-    return Estimate(value, int(n), min(low, value), max(high, value))
-
-
-def bounded(value: float, error: float, n: int, confidence: float) -> Estimate:
-    """A mean in [0, 1]: normal on the logit; where the n rows do not vary, Wilson's interval of as many."""
-    if 0 < value < 1 and error > 0:
-        return on_logit(value, error, n, confidence)
-    low, high = wilson_bounds(value * n, n, confidence)
-    return Estimate(value, n, min(float(low), value), max(float(high), value))
+    return float(mean), math.sqrt(spread / w**2 * worth / (worth - 1)) if worth > 1 else math.nan

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.errors import StateError
+from luthier.heavy import heavy, narrowed, shortened, sketch
 from luthier.names import register
 from luthier.statistics.base import State, When, hash64, known_when, rows, same_options, share, z_score
 from luthier.types import Columns, Estimate
@@ -30,8 +31,8 @@ class Counts:
     heavy ones of the reference), then by the smallest hash: that rule alone lets parts merge to the whole exactly,
     since a category that was dropped anywhere is dropped everywhere; all others are one exact count, "other".
     `missing`: None, NaN and the integers in `missing`. Reads `share[…]` of the `shown` most frequent, `other` and
-    `missing` (Wilson), and `distinct` (exact, or beyond `limit` the KMV estimate of Bar-Yossef et al. 2002 with its
-    normal interval).
+    `missing` (Wilson), and `distinct` (exact, or beyond `limit` the KMV estimate of Bar-Yossef et al. 2002: the k-th smallest hash
+    is a gamma variable, whose quantiles are Wilson and Hilferty's, 1931).
     """
 
     name: ClassVar[str]
@@ -68,11 +69,12 @@ class Counts:
             return self._state(*self._counted(values))
         names, times, missing = self._integers(values)
         kept = self._near(names)
-        return self._state(
-            dict(zip(names[kept].tolist(), times[kept].tolist(), strict=True)),
-            missing,
-            int(times.sum() - times[kept].sum()),
-        )
+        found = dict(zip(names[kept].tolist(), times[kept].tolist(), strict=True))
+        return self._state(found, missing, int(times.sum() - times[kept].sum()), self._lost(names[~kept], times[~kept]))
+
+    def _lost(self, names: np.ndarray, times: np.ndarray) -> np.ndarray | None:
+        """What is kept of categories that are dropped, beside how many rows they have; sums of these are sums of those."""
+        return None
 
     def _integers(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Names and counts of the categories of integers, (m,) each, and how many rows have none."""
@@ -100,7 +102,9 @@ class Counts:
             same_options(state, {"limit": self.limit, "known": list(self.known)}, "limit", "known")
         found = Counter(table(a))
         found.update(table(b))
-        return self._state(found, a["missing"] + b["missing"], a["other"] + b["other"])
+        return self._state(
+            found, a["missing"] + b["missing"], a["other"] + b["other"], _joined(*(s.get("lost") for s in (a, b)))
+        )
 
     def read(self, state: State) -> dict[str, Estimate]:
         n = state["n"]
@@ -124,17 +128,22 @@ class Counts:
                 found[_named(value)] += times_seen
         return found, missing
 
-    def _state(self, found: dict[str, int], missing: int, other: int = 0) -> State:
+    def _state(
+        self, found: Mapping[str, int], missing: int, other: int = 0, lost: np.ndarray | None = None
+    ) -> dict[str, Any]:
         names = list(found)
         if len(names) > self.limit:
             names = self._kept(names)
-            other += sum(found.values()) - sum(found[name] for name in names)
+            dropped = found.keys() - set(names)
+            times = np.array([found[name] for name in dropped], np.int64)
+            other += int(times.sum())
+            lost = _joined(lost, self._lost(np.array(list(dropped)), times))
         names.sort()
         counts = np.array([found[name] for name in names], dtype=np.int64)
         return {
             "limit": self.limit, "known": list(self.known), "n": int(counts.sum()) + other, "missing": missing,
             "other": other, "names": np.array(names, dtype=str) if names else np.zeros(0, "U1"), "counts": counts,
-        }  # fmt: skip
+        }  | ({} if lost is None else {"lost": lost})  # fmt: skip
 
     def _kept(self, names: list[str]) -> list[str]:
         """The known names and, of the others, those with the smallest hash: `limit` in all."""
@@ -154,10 +163,64 @@ class Counts:
         drawn = names[~np.isin(names, list(self.known))]  # the smallest hashes of all unknown categories
         k = len(drawn)
         value = (k - 1) / ((int(hash64(drawn).max()) + 1) / 2.0**64)
-        half = z_score(self.confidence) * value / math.sqrt(k - 2)
+        z, third = z_score(self.confidence), 1 / (9 * k)
+        ends = [value * k / (k - 1) * (1 - third + side * math.sqrt(third)) ** 3 for side in (-z, z)]
         least = len(names) + 1.0  # those kept, and one at least was dropped
-        value += len(names) - k
-        return Estimate(max(value, least), n, max(value - half, least), max(value + half, least))
+        low, value, high = (max(one + len(names) - k, least) for one in (ends[0], value, ends[1]))
+        return Estimate(value, n, low, high)
+
+
+@register("statistic", "counts.v2")
+@dataclass(frozen=True, slots=True)
+class HeavyCounts(Counts):
+    """counts.v1 that also names every category with a share of 1 / `heavy` or more, however many categories there are.
+
+    Beyond `limit` a frequent category that was dropped is spelled from sums (`luthier.heavy`), in a state that is at
+    most 2.8 MB with the default `heavy`; missed are fewer than one in 1,000. Its `share[…]` is within one part in ten
+    of 1 / `heavy` of the truth and its interval knows the error; categories that were kept, and "other", are exact.
+    A dropped category's name is cut at 24 bytes of UTF-8 and ends in its hash then.
+    """
+
+    name: ClassVar[str]
+    limit: int = 1024
+    heavy: int = 32
+
+    def __post_init__(self) -> None:
+        Counts.__post_init__(self)
+        if not 2 <= self.heavy <= 256:
+            raise ValueError(f"heavy is {self.heavy}; it must lie in [2, 256], as the state grows with it")
+
+    def _lost(self, names: np.ndarray, times: np.ndarray) -> np.ndarray | None:
+        return narrowed(sketch(names, times, 4 * self.heavy)) if len(names) else None
+
+    def merge(self, a: State, b: State) -> State:
+        for state in (a, b):
+            width = state["lost"].shape[1] if "lost" in state else 4 * self.heavy
+            same_options({"heavy": width // 4}, {"heavy": self.heavy}, "heavy")
+        return Counts.merge(self, a, b)
+
+    def read(self, state: State) -> dict[str, Estimate]:
+        found, n = Counts.read(self, state), state["n"]
+        if "lost" not in state:
+            return found
+        least = 0.9 * n / self.heavy
+        dropped = {one.name: one for one in heavy(state["lost"], least)}
+        exact = {name: times for name, times in table(state).items() if shortened(name) not in dropped}
+        rows = exact | {name: one.rows for name, one in dropped.items()}
+        shares = {}
+        shown = max(self.shown, sum(times >= least for times in rows.values()))
+        for name in sorted(rows, key=lambda name: (-rows[name], name))[:shown]:
+            one = dropped.get(name)
+            low, high = (one.low, one.high) if one else (rows[name], rows[name])
+            ends = (share(k, n, self.confidence) for k in (low, high))
+            shares[f"share[{name}]"] = Estimate(rows[name] / n, n, next(ends).low, next(ends).high)
+        return {key: one for key, one in found.items() if not key.startswith("share[")} | shares
+
+
+def _joined(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return narrowed(a.astype(np.int64) + b)
 
 
 def table(state: State) -> dict[str, int]:

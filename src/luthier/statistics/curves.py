@@ -9,8 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.names import register
-from luthier.statistics.base import State, When, merged_scores, numbers, on_logit, scored, share
+from luthier.statistics.base import (
+    State,
+    When,
+    area_interval,
+    by_score,
+    merged_scores,
+    numbers,
+    same_options,
+    scored,
+    share,
+)
 from luthier.types import Columns, Estimate
+from luthier.weighing import carried, worth
 
 __all__ = ["Curves", "precision_recall", "roc"]
 
@@ -26,9 +37,11 @@ class Curves:
 
     Scores are binned by their odds, in at most 16,384 bins, as narrow as that allows: 1e-6 on the logit for few rows,
     0.001 for a million of common spread. Within a bin scores tie, and both areas treat ties as scikit-learn does (half
-    a pair; one threshold). Rows with a score outside [0, 1] or a target that is not 0 or 1 are missing. Reads `roc_auc` (DeLong's variance, 1988) and `average_precision`, Σ (R_i - R_{i-1}) P_i (variance of
-    its influence function), both normal on the logit, with the exact binomial bound of the rarer class where every
-    pair is in order; `positive` (their share) and `missing` (Wilson). With one class only there is neither area.
+    a pair; one threshold). Rows with a score outside [0, 1] or a target that is not 0 or 1 are missing; with a column
+    `weight` (see `weighing`) also those without a usable one. Reads `roc_auc`
+    and `average_precision`, Σ (R_i - R_{i-1}) P_i, with score intervals: of DeLong's variance (1988) beside
+    Newcombe's model (2006), and of the influence function's beside the binomial (Boyd, Eng and Page 2013);
+    `positive` (their share) and `missing` (Wilson). With one class only there is neither area.
     `roc(state)` and `precision_recall(state)` are the curves.
     """
 
@@ -36,34 +49,80 @@ class Curves:
     when: ClassVar[When] = "label"
     score: str = "score"
     target: str = "target"
+    weight: str = ""
     confidence: float = 0.95
 
     def observe(self, columns: Columns) -> State:
-        """{bits, missing, bins: rising int64 (m,), negative, positive: int64 (m,)}, m ≤ 16,384, 2**bits to the octave."""
-        score, target = numbers(columns, self.score, self.target)
-        state = _bounded(_BITS, scored(score[:_FIRST], target[:_FIRST], _BITS))
+        """{bits, missing, bins: rising int64 (m,), negative, positive: int64 (m,)}, m ≤ 16,384, 2**bits to the octave.
+
+        With a weight also {weight, n}, and the last two are (m, 8), see `weighing`.
+        """
+        parts = numbers(columns, self.score, self.target, *([self.weight] if self.weight else ()))
+        score, target, w = (*parts, None) if len(parts) == 2 else parts
+        state: State = self._part(_BITS, score[:_FIRST], target[:_FIRST], w if w is None else w[:_FIRST])
         if len(score) > _FIRST:
-            rest = scored(score[_FIRST:], target[_FIRST:], state["bits"])
-            state = self.merge(state, _bounded(state["bits"], rest))
+            rest = self._part(state["bits"], score[_FIRST:], target[_FIRST:], w if w is None else w[_FIRST:])
+            state = self.merge(state, rest)
         return state
 
+    def _part(self, bits: int, score: np.ndarray, target: np.ndarray, w: np.ndarray | None) -> State:
+        found = scored(score, target, bits, w)
+        if w is not None:
+            found |= {"weight": self.weight, "n": len(score) - found["missing"]}
+        return _bounded(bits, found)
+
     def merge(self, a: State, b: State) -> State:
+        same_options({"weight": a.get("weight", "")}, {"weight": b.get("weight", "")}, "weight")
+        weight = {"weight": a["weight"], "n": a["n"] + b["n"]} if "weight" in a else {}
         bits = min(a["bits"], b["bits"])
-        return _bounded(bits, merged_scores(*(_widened(state, state["bits"] - bits) for state in (a, b))))
+        return _bounded(bits, merged_scores(*(_widened(state, state["bits"] - bits) for state in (a, b))) | weight)
 
     def read(self, state: State) -> dict[str, Estimate]:
-        positives, n = int(state["positive"].sum()), int(state["positive"].sum() + state["negative"].sum())
+        positive, negative = _Side.of(state["positive"]), _Side.of(state["negative"])
+        n = positive.worth + negative.worth
+        both = positive.total + negative.total
+        rate = both / float(positive.squares.sum() + negative.squares.sum()) if both else 0.0
+        seen = state["n"] if "weight" in state else round(both)
         found = {
             "roc_auc": Estimate(),
             "average_precision": Estimate(),
-            "positive": share(positives, n, self.confidence),
-            "missing": share(state["missing"], n + state["missing"], self.confidence),
+            "positive": share(positive.total * rate, both * rate, self.confidence),
+            "missing": share(state["missing"], seen + state["missing"], self.confidence),
         }
-        if 0 < positives < n:
-            rarer = min(positives, n - positives)
-            found["roc_auc"] = _estimate(*_area(state), n, rarer, self.confidence)
-            found["average_precision"] = _estimate(*_average_precision(state), n, rarer, self.confidence)
+        if positive.total and negative.total:
+            area, spread = _area(positive, negative)
+            found["roc_auc"] = area_interval(area, spread, positive.worth, negative.worth, self.confidence)
+            average, spread = _average_precision(positive, negative)
+            found["average_precision"] = by_score(
+                average,
+                spread,
+                lambda ap: ap * (1 - ap) / positive.worth,
+                positive.worth,
+                max(round(n), 1),
+                self.confidence,
+            )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One class by bin (m,): its weights and their squares, both the count where every row weighs 1."""
+
+    mass: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, sums: np.ndarray) -> _Side:
+        return cls(*worth(sums))
+
+    @property
+    def total(self) -> float:
+        return float(self.mass.sum())
+
+    @property
+    def worth(self) -> float:
+        """How many rows of equal weight the class is worth."""
+        return self.total**2 / float(self.squares.sum()) if self.total else 0.0
 
 
 def _bounded(bits: int, state: State) -> State:
@@ -76,12 +135,15 @@ def _bounded(bits: int, state: State) -> State:
 
 def _widened(state: State, doublings: int) -> dict[str, Any]:
     """The counts with bins 2**doublings times as wide."""
+    kept = {key: state[key] for key in ("missing", "bins", "negative", "positive", "weight", "n") if key in state}
     if doublings == 0:
-        return {key: state[key] for key in ("missing", "bins", "negative", "positive")}
+        return kept
     wide = state["bins"] >> doublings
     starts = np.flatnonzero(np.diff(wide, prepend=-1))
     sums = {side: np.add.reduceat(state[side], starts) for side in ("negative", "positive")}
-    return {"missing": state["missing"], "bins": wide[starts]} | sums
+    if "weight" in state:
+        sums = {side: carried(values) for side, values in sums.items()}
+    return kept | {"bins": wide[starts]} | sums
 
 
 def roc(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,14 +151,15 @@ def roc(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     A threshold is the lowest score of its bin, the first is inf; a rate whose class was never seen is NaN.
     """
-    passed = [np.concatenate(([0], np.cumsum(state[side][::-1]))) for side in ("negative", "positive")]
+    passed = [np.concatenate(([0], np.cumsum(_Side.of(state[side]).mass[::-1]))) for side in ("negative", "positive")]
     false, true = (side / side[-1] if side[-1] else np.full(len(side), np.nan) for side in passed)
     return false, true, np.concatenate(([np.inf], _thresholds(state)[::-1]))
 
 
 def precision_recall(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(precision, recall, threshold) from the strictest threshold to the loosest, each (m,); NaN without positives."""
-    true, seen = np.cumsum(state["positive"][::-1]), np.cumsum((state["positive"] + state["negative"])[::-1])
+    positive, negative = (_Side.of(state[side]).mass[::-1] for side in ("positive", "negative"))
+    true, seen = np.cumsum(positive), np.cumsum(positive + negative)
     recall = true / true[-1] if len(true) and true[-1] else np.full(len(true), np.nan)
     return true / seen, recall, _thresholds(state)[::-1]
 
@@ -108,41 +171,39 @@ def _thresholds(state: State) -> np.ndarray:
     return lowest
 
 
-def _area(state: State) -> tuple[float, float]:
+def _area(positive: _Side, negative: _Side) -> tuple[float, float]:
     """The area under the ROC curve and its variance, from the placements of either class (DeLong et al. 1988)."""
-    negative, positive = state["negative"], state["positive"]
-    beaten = (np.cumsum(negative) - negative / 2) / negative.sum()  # share of negatives below a positive of each bin
-    beats = 1 - (np.cumsum(positive) - positive / 2) / positive.sum()  # share of positives above a negative
-    area = float(positive @ beaten) / int(positive.sum())
+    beaten = (
+        np.cumsum(negative.mass) - negative.mass / 2
+    ) / negative.total  # share of negatives below a positive of each bin
+    beats = 1 - (np.cumsum(positive.mass) - positive.mass / 2) / positive.total  # share of positives above a negative
+    area = float(positive.mass @ beaten) / positive.total
     spread = 0.0
-    for times, place in ((positive, beaten), (negative, beats)):
-        count = int(times.sum())
-        spread += float(times @ (place - area) ** 2) / max(count - 1, 1) / count
+    for side, place in ((positive, beaten), (negative, beats)):
+        more = max(side.worth - 1, 0.0) or math.inf
+        spread += float(side.squares @ (place - area) ** 2) / side.total**2 * side.worth / more
     return area, spread
 
 
-def _average_precision(state: State) -> tuple[float, float]:
+def _average_precision(positive: _Side, negative: _Side) -> tuple[float, float]:
     """Average precision and its variance.
 
     AP = E[a / (a + b)] over positives, a and b the shares of rows that are positive or negative and score as high.
     A row enters the mean itself if it is positive, and moves a or b for every positive that scores no higher: the
-    variance is that of both together over n.
+    variance is that of both together, over what the rows are worth.
     """
-    positive, negative = state["positive"][::-1], state["negative"][::-1]  # from the highest score
-    a, b = np.cumsum(positive), np.cumsum(negative)
-    n, positives = int(a[-1] + b[-1]), int(a[-1])
-    precision = a / (a + b)
-    average = float(positive @ precision) / positives
-    weight = positive / (a + b) ** 2  # how much a row here or above weighs on the positives of this bin
+    above, below = positive.mass[::-1], negative.mass[::-1]  # from the highest score
+    a, b = np.cumsum(above), np.cumsum(below)
+    total, positives = float(a[-1] + b[-1]), positive.total
+    precision = np.divide(a, a + b, out=np.zeros(len(a)), where=a + b > 0)
+    average = float(above @ precision) / positives
+    weight = np.divide(
+        above, (a + b) ** 2, out=np.zeros(len(a)), where=a + b > 0
+    )  # how much a row here or above weighs on the positives of this bin
     lifts, lowers = (np.cumsum((weight * side)[::-1])[::-1] for side in (b, a))
-    moved_by_positive, moved_by_negative = (precision - average + lifts) * n / positives, -lowers * n / positives
-    mean = float(positive @ moved_by_positive + negative @ moved_by_negative) / n
-    square = float(positive @ moved_by_positive**2 + negative @ moved_by_negative**2) / n
-    return average, max(square - mean * mean, 0.0) / max(n - 1, 1)
-
-
-def _estimate(area: float, spread: float, n: int, rarer: int, confidence: float) -> Estimate:
-    if 0 < area < 1 and spread > 0:
-        return on_logit(area, math.sqrt(spread), n, confidence)
-    least = ((1 - confidence) / 2) ** (1 / rarer)
-    return Estimate(area, n, min(area, least if area else 0.0), max(area, 1.0 if area else 1 - least))
+    moves = ((precision - average + lifts) * total / positives, -lowers * total / positives)
+    mean = sum(float(mass @ moved) for mass, moved in zip((above, below), moves, strict=True)) / total
+    squares = (positive.squares[::-1], negative.squares[::-1])
+    square = sum(float(part @ (moved - mean) ** 2) for part, moved in zip(squares, moves, strict=True))
+    rows = total * total / float(squares[0].sum() + squares[1].sum())
+    return average, square / total**2 * rows / max(rows - 1, 1)

@@ -10,13 +10,12 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, column, hash64, rows, same_options, share, wilson_bounds
+from luthier.statistics.base import State, When, coded, column, hash64, rows, same_options, share, wilson_bounds
 from luthier.types import Columns, Estimate
 
 __all__ = ["GroupMetrics", "group_rates", "worst_group"]
 
 _CELLS = ("tp", "fp", "fn", "tn", "right")
-_LONGEST = 64  # characters of a group's name
 _GAPS = {
     "accuracy_difference": ("accuracy",),
     "demographic_parity_difference": ("selection_rate",),
@@ -66,7 +65,7 @@ class GroupMetrics:
             )
         if groups.ndim != 1:
             raise StateError(f"column {self.group!r} has shape {groups.shape}; a row has one group")
-        names, place = _coded(groups)
+        names, place = coded(groups)
         known = (target >= 0) & (predicted >= 0) & (names[place] != "")
         truth, said = target[known] == self.positive, predicted[known] == self.positive
         cell = np.where(said, np.where(truth, 0, 1), np.where(truth, 2, 3))
@@ -121,32 +120,6 @@ def worst_group(state: State) -> str:
     """The group with the lowest accuracy; "" when there is none."""
     hits, of = group_rates(state)["accuracy"]
     return str(state["names"][np.argmin(hits / of)]) if len(of) else ""
-
-
-def _coded(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted names (m,) and each row's place among them (n,); whole numbers are named once each."""
-    if groups.dtype.kind not in "iu":
-        names, place = np.unique(_named(groups), return_inverse=True)
-        return names, place
-    distinct, place = np.unique(groups, return_inverse=True)
-    names, order = np.unique(distinct.astype(str), return_inverse=True)
-    return names, order[place]
-
-
-def _named(groups: np.ndarray) -> np.ndarray:
-    """Groups as text (n,), "" for none; long names end in their hash."""
-    if groups.dtype.kind in "OfSV":
-        values = [None if value is None or value != value else value for value in groups.tolist()]
-        groups = np.array(["" if value is None else str(value) for value in values], dtype=str)
-    text = groups.astype(str)
-    if text.dtype.itemsize <= 4 * _LONGEST:
-        return text
-    long = np.char.str_len(text) > _LONGEST
-    short = text.astype(f"U{_LONGEST}")
-    short[long] = [
-        f"{name[: _LONGEST - 17]}…{int(code):016x}" for name, code in zip(text[long], hash64(text[long]), strict=True)
-    ]
-    return short
 
 
 def _gap(hits: np.ndarray, of: np.ndarray, confidence: float) -> Estimate:

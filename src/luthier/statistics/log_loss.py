@@ -98,7 +98,7 @@ class LogLoss:
         loss, brier = (_positive(mean_of(state[key], n, self.confidence)) for key in ("loss", "brier"))
         return {
             "log_loss": loss,
-            "perplexity": Estimate(math.exp(loss.value), loss.n, math.exp(loss.low), math.exp(loss.high)),
+            "perplexity": Estimate(math.exp(loss.value), loss.n, math.exp(loss.low), _exp(loss.high)),
             "brier": brier if state["of"] != "target" else Estimate(),
             "missing": share(state["missing"], n + state["missing"], self.confidence),
         }
@@ -106,3 +106,7 @@ class LogLoss:
 
 def _positive(found: Estimate) -> Estimate:
     return Estimate(found.value, found.n, max(found.low, 0.0), found.high)
+
+
+def _exp(x: float) -> float:
+    return math.inf if x > 709 else math.exp(x)

@@ -8,27 +8,37 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from luthier.exact import fraction
 from luthier.names import register
 from luthier.statistics.base import (
     Exact,
     State,
     When,
     add,
+    bounded,
     column,
     exact_squares,
     exact_sum,
     known_when,
+    mean_of,
+    mean_with_error,
+    moments,
     normal,
+    numbers,
     quotient,
+    same_options,
     share,
+    t_score,
     variance,
 )
 from luthier.types import Columns, Estimate
+from luthier.weighing import usable
 
 __all__ = ["Mean"]
 
 _POWERS = ("sum", "squares", "cubes", "fourths")
 _HUGE = 2.0**250  # above it a fourth power is beyond float64
+_LARGEST = 2.0**460  # of a weighted value: larger ones have no square with the largest weight
 
 
 @register("statistic", "mean.v1")
@@ -36,12 +46,15 @@ _HUGE = 2.0**250  # above it a fourth power is beyond float64
 class Mean:
     """Mean and variance of `column`; NaN and infinities are missing.
 
-    Reads `mean` (Wilson's interval when every value is 0 or 1, else normal with the sample variance), `variance`
-    (unbiased; normal interval with the fourth moment), `min`, `max` (exact) and `missing` (Wilson).
+    Reads `mean` (Wilson's interval when every value is 0 or 1, else Student's t with the sample variance),
+    `variance` (unbiased; Bonett's interval, 2006, with the fourth moment), `min`, `max` (exact) and `missing` (Wilson). With a column
+    `weight` (see `weighing`; a row without a usable one is missing) `mean` is Σwx / Σw, with Student's t for as many
+    rows as they are worth, Wilson's if all lie within [0, 1], and there is no `variance`.
     """
 
     name: ClassVar[str]
     column: str = "loss"
+    weight: str = ""
     confidence: float = 0.95
 
     @property
@@ -50,6 +63,8 @@ class Mean:
 
     def observe(self, columns: Columns) -> State:
         """{n, missing, other: neither 0 nor 1, huge, sum, squares, cubes, fourths: Exact, min, max: float or None}."""
+        if self.weight:
+            return self._weighted(columns)
         values = column(columns, self.column)
         seen = values[np.isfinite(values)]
         state: dict[str, Any] = {"n": len(seen), "missing": len(values) - len(seen), "other": 0, "huge": 0}
@@ -68,11 +83,24 @@ class Mean:
             "cubes": exact_sum(tame, 3), "fourths": exact_sum(tame, 4),
         }  # fmt: skip
 
+    def _weighted(self, columns: Columns) -> State:
+        """{weight, n, missing, min, max, and the `moments`}."""
+        values, weights = numbers(columns, self.column, self.weight)
+        good = (np.abs(values) <= _LARGEST) & usable(weights)
+        seen = values[good]
+        state: dict[str, Any] = {"weight": self.weight, "n": len(seen), "missing": len(values) - len(seen)}
+        ends = (float(seen.min()) + 0.0, float(seen.max()) + 0.0) if len(seen) else (None, None)
+        return state | {"min": ends[0], "max": ends[1], "moments": moments(seen, weights[good])}
+
     def merge(self, a: State, b: State) -> State:
-        merged: dict[str, Any] = {key: a[key] + b[key] for key in ("n", "missing", "other", "huge")}
+        same_options({"weight": a.get("weight", "")}, {"weight": b.get("weight", "")}, "weight")
+        merged: dict[str, Any] = {key: a[key] + b[key] for key in ("n", "missing", "other", "huge") if key in a}
         for key, pick in (("min", min), ("max", max)):
             known = [state[key] for state in (a, b) if state[key] is not None]
             merged[key] = pick(known) if known else None
+        if "weight" in a:
+            both = zip(a["moments"], b["moments"], strict=True)
+            return merged | {"weight": a["weight"], "moments": [add(x, y) for x, y in both]}
         return merged | {key: add(a[key], b[key]) for key in _POWERS}
 
     def read(self, state: State) -> dict[str, Estimate]:
@@ -80,6 +108,15 @@ class Mean:
         missing = share(state["missing"], n + state["missing"], self.confidence)
         if n == 0:
             return dict.fromkeys(("mean", "variance", "min", "max"), Estimate()) | {"missing": missing}
+        ends = {end: Estimate(state[end], n, state[end], state[end]) for end in ("min", "max")}
+        if "weight" in state:
+            within = state["min"] >= 0 and state["max"] <= 1
+            return {
+                "mean": _weighted_mean(state, within, self.confidence),
+                "variance": Estimate(),
+                **ends,
+                "missing": missing,
+            }
         square = variance(state["sum"], state["squares"], n)
         if state["other"] == 0:
             mean = share(_whole(state["sum"]), n, self.confidence)
@@ -88,10 +125,17 @@ class Mean:
         return {
             "mean": mean,
             "variance": _spread(square, state, self.confidence),
-            "min": Estimate(state["min"], n, state["min"], state["min"]),
-            "max": Estimate(state["max"], n, state["max"], state["max"]),
+            **ends,
             "missing": missing,
         }
+
+
+def _weighted_mean(state: State, within: bool, confidence: float) -> Estimate:
+    """Student's t; of values within [0, 1] Wilson's interval for as many rows as they are worth."""
+    n, (total, squares) = state["n"], (fraction(part) for part in state["moments"][:2])
+    if not (within and total):
+        return mean_of(state["moments"], n, confidence)
+    return bounded(*mean_with_error(state["moments"]), n, confidence, float(total * total / squares))
 
 
 def _whole(a: Exact) -> int:
@@ -103,16 +147,28 @@ def _times(a: Exact, b: Exact, by: int = 1) -> Exact:
 
 
 def _spread(square: float, state: State, confidence: float) -> Estimate:
-    """The variance with its normal interval: Var(s²) = (μ4 - s⁴ (n - 3) / (n - 1)) / n."""
+    """The variance with Bonett's interval on its logarithm (2006), from the fourth moment; of 0 and 1, their share's."""
     n, first, second = state["n"], state["sum"], state["squares"]
     if n < 2:
         return Estimate()
-    if n < 4 or state["huge"] or not math.isfinite(square):
+    if state["other"] == 0:
+        return _of_share(square, _whole(first), n, confidence)
+    if n < 4 or state["huge"] or not math.isfinite(square) or square == 0:
         return Estimate(square, n)
     top = add(_times(state["fourths"], (1, 0), n**3), _times(first, state["cubes"], -4 * n**2))
     top = add(top, _times(_times(first, first), second, 6 * n))
     top = add(top, _times(_times(first, first), _times(first, first), -3))
-    fourth = quotient(top, n**4)  # central: Σ(x - mean)⁴ / n
-    error = math.sqrt(max(fourth - square * square * (n - 3) / (n - 1), 0.0) / n)
-    found = normal(square, error, n, confidence)
-    return Estimate(found.value, n, max(found.low, 0.0), found.high)
+    kurtosis = quotient(top, n**4) / (square * (n - 1) / n) ** 2
+    t = t_score(confidence, n)
+    scale = n / (n - t) if n > 2 * t else 2.0
+    error = scale * math.sqrt(max(kurtosis - (n - 3) / n, 0.0) / (n - 1))
+    factor = math.exp(min(t * error, 700.0))
+    return Estimate(square, n, square * min(scale / factor, 1.0), square * scale * factor)
+
+
+def _of_share(square: float, ones: int, n: int, confidence: float) -> Estimate:
+    """p (1 - p) n / (n - 1) for every p in the interval of the share of ones."""
+    ends = share(ones, n, confidence)
+    low, high = (end * (1 - end) * n / (n - 1) for end in (ends.low, ends.high))
+    middle = 0.25 * n / (n - 1) if ends.low <= 0.5 <= ends.high else 0.0
+    return Estimate(square, n, min(low, high, square), max(low, high, middle, square))

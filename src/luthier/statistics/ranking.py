@@ -12,7 +12,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.exact import Exact, add, natural_log
 from luthier.names import register
-from luthier.statistics.base import State, When, bounded, mean_of, moments, rows, same_options, share, z_score
+from luthier.statistics.base import State, When, bounded, mean_of, moments, rows, same_options, share, t_score
 from luthier.types import Columns, Estimate
 
 __all__ = ["Ranking", "from_lists", "metrics"]
@@ -184,4 +184,4 @@ def _mean(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
     if n == 0:
         return Estimate()
     found = mean_of(sums, n, confidence)
-    return bounded(found.value, (found.high - found.value) / z_score(confidence), n, confidence)
+    return bounded(found.value, (found.high - found.value) / t_score(confidence, n), n, confidence)

@@ -9,8 +9,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.names import register
-from luthier.statistics.base import State, When, add, column, exact_sum, known_when, normal, quotient, share
+from luthier.statistics.base import (
+    State,
+    When,
+    add,
+    exact_sum,
+    known_when,
+    normal,
+    numbers,
+    quotient,
+    same_options,
+    share,
+)
 from luthier.types import Columns, Estimate
+from luthier.weighing import usable
 
 __all__ = ["Ratio"]
 
@@ -23,13 +35,14 @@ _LARGEST = 2.0**500  # larger values have no square in float64
 class Ratio:
     """Σ `over` / Σ `under` with the delta method's normal interval (Cochran 1977, chapter 6).
 
-    A row counts as missing when either value is NaN, infinite or above 2**500 in size. Reads `ratio` (nothing when
+    With a column `weight`, Σ w · over / Σ w · under. A row counts as missing when either value is NaN, infinite or above 2**500 (2**460 with a weight) in size, or its weight not usable (see `weighing`). Reads `ratio` (nothing when
     the denominators sum to 0) and `missing` (Wilson).
     """
 
     name: ClassVar[str]
     over: str = "loss"
     under: str = "length"
+    weight: str = ""
     confidence: float = 0.95
 
     @property
@@ -38,15 +51,23 @@ class Ratio:
 
     def observe(self, columns: Columns) -> State:
         """{n, missing, and Exact sums of both, of their squares and of their products}."""
-        over, under = column(columns, self.over), column(columns, self.under)
-        good = (np.abs(over) <= _LARGEST) & (np.abs(under) <= _LARGEST)
+        over, under, *weights = numbers(columns, self.over, self.under, *([self.weight] if self.weight else ()))
+        largest = _LARGEST * 2.0**-40 if weights else _LARGEST
+        good = (np.abs(over) <= largest) & (np.abs(under) <= largest)
+        for weight in weights:
+            good &= usable(weight)
         x, y = over[good], under[good]
+        for weight in weights:
+            x, y = x * weight[good], y * weight[good]
         sums = dict(zip(_SUMS, (x, y, x * x, y * y, x * y), strict=True))
         state: dict[str, Any] = {"n": len(x), "missing": len(over) - len(x)}
+        state |= {"weight": self.weight} if weights else {}
         return state | {key: exact_sum(values) for key, values in sums.items()}
 
     def merge(self, a: State, b: State) -> State:
+        same_options({"weight": a.get("weight", "")}, {"weight": b.get("weight", "")}, "weight")
         merged: dict[str, Any] = {"n": a["n"] + b["n"], "missing": a["missing"] + b["missing"]}
+        merged |= {"weight": a["weight"]} if "weight" in a else {}
         return merged | {key: add(a[key], b[key]) for key in _SUMS}
 
     def read(self, state: State) -> dict[str, Estimate]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, product_parts
 from luthier.names import register
-from luthier.statistics.base import State, When, normal, numbers, same_options, share, z_score
+from luthier.statistics.base import State, When, normal, numbers, same_options, share, t_score
 from luthier.types import Columns, Estimate
 
 __all__ = ["Regression"]
@@ -72,11 +72,13 @@ class Regression:
         if _weighted(state, "") == 0:
             return found
         size, bias, square = (_weighted(state, key) / _weighted(state, "") for key in ("a", "e", "ee"))
-        found["mae"] = _positive(size, _error(state, "a", "ee", size), n, self.confidence)
-        found["mse"] = mse = _positive(square, _error(state, "ee", "eeee", square), n, self.confidence)
+        worth = float(_worth(state))
+        t = t_score(self.confidence, worth)
+        found["mae"] = _positive(size, t * _error(state, "a", "ee", size), n)
+        found["mse"] = mse = _positive(square, t * _error(state, "ee", "eeee", square), n, skewed=True)
         found["rmse"] = Estimate(math.sqrt(mse.value), n, math.sqrt(mse.low), math.sqrt(mse.high))
-        found["bias"] = normal(float(bias), _error(state, "e", "ee", bias), n, self.confidence)
-        found["r2"] = _r2(state, square, self.confidence)
+        found["bias"] = normal(float(bias), _error(state, "e", "ee", bias), n, self.confidence, worth)
+        found["r2"] = _r2(state, square, t)
         return found
 
 
@@ -113,23 +115,38 @@ def _squared(state: State, key: str) -> Fraction:
 
 
 def _error(state: State, key: str, square: str, mean: Fraction) -> float:
-    """Standard error of a weighted mean: √(Σ v (x - mean)²) / Σ w, with n / (n - 1) for the mean; NaN of one row."""
-    n = state["n"]
-    if n < 2:
+    """Standard error of a weighted mean: √(Σ v (x - mean)²) / Σ w, with m / (m - 1) for the mean; NaN of one row."""
+    worth = _worth(state)
+    if worth <= 1:
         return math.nan
     spread = _squared(state, square) - 2 * mean * _squared(state, key) + mean * mean * _squared(state, "")
-    return math.sqrt(max(spread / _weighted(state, "") ** 2 * n / (n - 1), Fraction(0)))
+    return math.sqrt(max(spread / _weighted(state, "") ** 2 * worth / (worth - 1), Fraction(0)))
 
 
-def _positive(value: Fraction, error: float, n: int, confidence: float) -> Estimate:
-    """Normal on the logarithm; the upper end of 0 is unknown."""
+def _worth(state: State) -> Fraction:
+    """How many rows of equal weight the rows are worth, m = (Σw)² / Σw² (Kish 1965)."""
+    squares = _squared(state, "")
+    return _weighted(state, "") ** 2 / squares if squares else Fraction(0)  # squares of tiny weights are 0
+
+
+def _positive(value: Fraction, half: float, n: int, *, skewed: bool = False) -> Estimate:
+    """`value` with the interval ± `half`, taken on the logarithm; the upper end of 0 is unknown."""
     if value == 0:
         return Estimate(0.0, n, 0.0, math.nan)
-    factor = math.exp(min(z_score(confidence) * error / float(value), 700.0))
-    return Estimate(float(value), n, float(value) / factor, float(value) * factor)
+    half = half / float(value)
+    above = _stretched(half) if skewed else half
+    return Estimate(float(value), n, float(value) * math.exp(-half), float(value) * math.exp(min(above, 700.0)))
 
 
-def _r2(state: State, square: Fraction, confidence: float) -> Estimate:
+def _stretched(half: float) -> float:
+    """A mean square of few rows is low together with its standard error: so its upper end lies further, on the log.
+
+    By half · half / 2, chosen in simulation: at 50 rows of normal to Laplace errors 93 to 95 % instead of 90 to 93 %.
+    """
+    return half + half * half / 2
+
+
+def _r2(state: State, square: Fraction, t: float) -> Estimate:
     """1 - mean e² / variance of t; a row moves ln (1 - R²) by e² / mean e² - (t - mean)² / variance."""
     n, total = state["n"], _weighted(state, "")
     mean = _weighted(state, "t") / total
@@ -142,8 +159,9 @@ def _r2(state: State, square: Fraction, confidence: float) -> Estimate:
     fourth = t4 - 4 * c * t3 + 6 * c**2 * t2 - 4 * c**3 * t1 + c**4 * _squared(state, "")
     both = _squared(state, "eett") - 2 * c * _squared(state, "eet") + c**2 * _squared(state, "ee")
     known = fourth > _ROUNDED * t4 and both > _ROUNDED * _squared(state, "eett")
-    if not square or n < 3 or not known:
+    worth = _worth(state)
+    if not square or worth <= 2 or not known:
         return Estimate(value, n)
     moved = (e4 / square**2 - 2 * both / (square * spread) + fourth / spread**2) / total**2
-    factor = math.exp(min(z_score(confidence) * math.sqrt(max(moved * n / (n - 1), Fraction(0))), 700.0))
-    return Estimate(value, n, 1 - rest * factor, 1 - rest / factor)
+    half = t * math.sqrt(max(moved * worth / (worth - 1), Fraction(0)))
+    return Estimate(value, n, 1 - rest * math.exp(min(_stretched(half), 700.0)), 1 - rest * math.exp(-half))
