@@ -11,6 +11,7 @@ import pytest
 import luthier
 from luthier.errors import StateError
 from luthier.evidence import clopper_pearson
+from luthier.scoring import Scoring
 
 
 def binary(n: int, seed: int = 0, flipped: bool = False, labelled: float = 1.0) -> dict[str, Any]:
@@ -50,14 +51,14 @@ def test_a_positive_class_of_ones_own_turns_precision_and_recall() -> None:
     rng = np.random.default_rng(0)
     said, true = rng.choice(["bad", "good"], 500), rng.choice(["bad", "good"], 500)
     table = {"predicted": said, "target": true}
-    found = metrics(luthier.report("performance", table, table, roles={"positive": "bad"}))
+    found = metrics(luthier.report("performance", table, table, task=Scoring("binary", labels=("good", "bad"))))
     assert found["precision"]["measured"].value == pytest.approx(sklearn.precision_score(true, said, pos_label="bad"))
 
 
 def test_score_of_a_positive_class_that_is_first_in_order() -> None:
     data = binary(1000)
     named = {"score": data["score"], "target": np.where(data["target"] == 1, "bad", "good")}
-    found = metrics(luthier.report("performance", named, named, roles={"positive": "bad"}))
+    found = metrics(luthier.report("performance", named, named, task=Scoring("binary", labels=("good", "bad"))))
     plain = metrics(luthier.report("performance", data, data))
     for name in ("accuracy", "roc_auc", "log_loss", "ece", "f1"):
         assert found[name]["measured"] == plain[name]["measured"]
@@ -157,8 +158,9 @@ def test_rows_that_cannot_be_used_are_a_finding() -> None:
     odd["target"][10:13] = 9
     report = luthier.report("performance", binary(2000), odd)
     why = [finding.why for finding in report.alarms]
-    assert any("7 of 400 rows have a score outside [0, 1]" in one for one in why)
-    assert any("3 of 400 rows have a target outside the known classes" in one for one in why)
+    assert any("column 'probabilities': 7 of 400 rows hold a value outside [0, 1]; they are left out" in one for one in why)
+    assert any("column 'target': 3 of 400 rows hold none of the 2 labels [0, 1]; they" in one for one in why)
+    assert metrics(report)["accuracy"]["measured"].n == 390
 
 
 @pytest.mark.parametrize("n", [0, 1])

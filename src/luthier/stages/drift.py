@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,18 +21,18 @@ from luthier import codec
 from luthier.distances import category_counts, category_distances, numeric_distances
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
-from luthier.frames import columns_of, is_table, observe, statistic_of
+from luthier.frames import columns_of, observe, statistic_of
 from luthier.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.moments import unix_seconds
 from luthier.parquet import Parquet
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
+from luthier.tabular import Table, parts_of
 from luthier.types import Finding, Promise
 from luthier.vectors import basis_of, compared
 
 __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_by_hour"]
 
-Table: TypeAlias = Any
-"""A dictionary of numpy arrays, an Arrow table, a pandas or Polars frame, or an iterable of them (read once)."""
 NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
@@ -141,7 +141,7 @@ def _summed(table: Table | Summary, categories: tuple[str, ...], start: int = 0)
     if isinstance(table, Summary):
         return table
     total = Summary()
-    for part in [table] if is_table(table) else _parts(table):
+    for part in parts_of(table):
         total = total.merge(_summary(part, categories, start + total.rows))
     return total
 
@@ -190,12 +190,8 @@ def hour_of_week(at: Any, zone: str = "UTC") -> np.ndarray:
 
     `at`: datetimes (without a zone: UTC), numpy datetime64 (UTC) or Unix seconds.
     """
-    there = ZoneInfo(zone)
-    array = np.asarray(at)
-    if array.dtype.kind == "O":
-        array = np.array([moment.replace(tzinfo=moment.tzinfo or ZoneInfo("UTC")).timestamp() for moment in array])
-    seconds = array.astype("datetime64[s]").astype(np.int64) if array.dtype.kind == "M" else array.astype(np.float64)
-    if not np.isfinite(seconds).all() or (array.dtype.kind == "M" and np.isnat(array).any()):
+    there, seconds = ZoneInfo(zone), unix_seconds(at)
+    if np.isnan(seconds).any():
         raise StateError("an event time is missing; leave out the rows without one")
     hours, back = np.unique(np.floor_divide(seconds, 900).astype(np.int64), return_inverse=True)  # zones shift by 15'
     moments = [datetime.fromtimestamp(int(hour) * 900, there) for hour in hours]
@@ -219,15 +215,6 @@ def summarise_by_hour(table: Mapping[str, Any], at: Any, *, zone: str = "UTC") -
 
 
 # -- summing up ----
-
-
-def _parts(stream: Any) -> Iterable[Any]:
-    if not isinstance(stream, Iterable) or isinstance(stream, str | bytes | np.ndarray):
-        raise StateError(
-            f"a {type(stream).__name__} is not a table. Give a dictionary of numpy arrays, an Arrow table, a pandas or "
-            f"Polars frame, or an iterable of them"
-        )
-    return stream
 
 
 def _kept(table: Any, categories: tuple[str, ...], folder: Path) -> Summary:
