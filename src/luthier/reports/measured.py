@@ -180,15 +180,15 @@ def started(
     named, there = Scoring.of(reference, task, columns), names_of(reference)
     mine = {ours: theirs(named.names.get(ours, ours)) for ours in _READ}
     mine = {ours: names for ours, names in mine.items() if all(name in there for name in names)}
-    if odd := [f"{one!r} as {ours}" for ours, one in columns.items() if ours not in mine]:
-        raise StateError(f"columns name {odd[0]}, and there is no such column, or it is not read: {', '.join(there)}")
+    if odd := [f"{one!r} as {ours}" for ours, one in columns.items() if ours in _READ and ours not in mine]:
+        raise StateError(f"columns name {odd[0]}, and there is no such column; there are {', '.join(there)}")
     if not ({"loss", "gains"} & mine.keys() or ("target" in mine and {"predicted", "probabilities"} & mine.keys())):
         lacking = "target" if "target" not in mine else "predicted (or probabilities)"
         raise StateError(
             f"no column of the reference is the {lacking}; there are {', '.join(there)}. Say which one is: "
             f'columns={{"target": …, "predicted": …}}'
         )
-    used = {name for names in mine.values() for name in names}
+    used = {name for names in [*mine.values(), *map(theirs, columns.values())] for name in names}
     features = _features(part_of(reference, names=[name for name in there if name not in used and name not in times]))
     raw = named.read(part_of(reference, names=[name for name in there if name in used or name in features]))
     scoring = named.learn(raw)
