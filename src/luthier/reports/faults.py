@@ -13,9 +13,9 @@ from luthier.extremes import all_in_one, beyond, novel
 from luthier.frames import Column, columns_of
 from luthier.homogeneity import e_value
 from luthier.reports.base import share_text
-from luthier.stages.drift import Summary, summarise
 from luthier.statistics.base import hash64, share
 from luthier.statistics.histogram import aligned
+from luthier.summaries import Summary, summarise
 from luthier.tabular import rows_of
 from luthier.types import Estimate, Finding, Promise
 

@@ -14,7 +14,7 @@ from luthier.errors import StateError
 from luthier.frames import columns_of
 from luthier.names import get
 from luthier.scoring import Scoring
-from luthier.stages.drift import Summary, summarise
+from luthier.summaries import Summary, summarise
 from luthier.support import names_of as names_near
 from luthier.tabular import names_of, part_of, rows_of
 from luthier.types import Columns, Estimate
