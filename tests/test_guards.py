@@ -22,7 +22,7 @@ LAYERS = [
      "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
      "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
      "support", "domain", "calibrated", "running", "parquet", "features", "discriminant", "vectors", "tables", "labels",
-     "waiting", "ordered", "predicates", "results", "tablefiles", "sheets", "tabular", "aliases", "probabilities", "summaries", "extremes", "arrivals", "examples", "choice"},
+     "waiting", "ordered", "predicates", "results", "tablefiles", "sheets", "tabular", "aliases", "probabilities", "summaries", "modelfolders", "extremes", "arrivals", "examples", "choice"},
     {"scoring", "buckets", "saved", "checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "repairing", "loop", "fleet", "projects", "reports"},
@@ -59,6 +59,7 @@ WITHIN = {
 WITHIN |= {
     ("checkpoints", "training"),
     ("hardware", "textmodel"),
+    ("modelfolders", "textmodel"),
     ("evidence", "classification"),
     ("workshop", "loop"),
     ("workshop", "watching"),

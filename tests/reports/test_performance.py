@@ -163,6 +163,7 @@ def test_rows_that_cannot_be_used_are_a_finding() -> None:
     )
     assert any("column 'target': 3 of 400 rows hold none of the 2 labels [0, 1]; they" in one for one in why)
     assert metrics(report)["accuracy"]["measured"].n == 390
+    assert any("in 390 labelled rows" in finding.why for finding in report.findings), "they are no errors either"
 
 
 @pytest.mark.parametrize("n", [0, 1])
