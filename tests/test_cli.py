@@ -191,7 +191,7 @@ def test_reports_of_files_need_no_project(call: Call, tmp_path: Path) -> None:
         (("--kind", "drift", "--reference", "a.csv", "--current", "none.csv"), "no such file"),
         (("--kind", "weather", "--reference", "a.csv", "--current", "a.csv"), "known are drift"),
         (("--kind", "performance", "--reference", "a.csv", "--current", "a.csv"), "Say which one is"),
-        (("--kind", "performance", "--reference", "a.csv", "--current", "a.csv", "--role", "x"), "--role target=churned"),
+        (("--kind", "performance", "--reference", "a.csv", "--current", "a.csv", "--column", "x"), "--column target=churned"),
         (("--kind", "drift", "--reference", "a.csv", "--current", "a.csv", "--every", "soon", "--at", "x"), "give hour"),
         (("--kind", "drift", "--reference", "a.csv", "--current", "a.csv", "--every", "day"), "`at`"),
         (("a.csv",), "--compare"),

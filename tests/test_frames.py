@@ -12,7 +12,8 @@ import pytest
 
 from luthier import codec
 from luthier.errors import StateError
-from luthier.frames import columns_of, is_table, observe
+from luthier.frames import columns_of, observe
+from luthier.tabular import is_table
 
 NUMBERS = [1.5, -2.0, None, 7.25, 0.0]
 WHOLE = [1, 2, 3, 2, 2]

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from luthier.errors import StateError
-from luthier.tables import arrays, is_table, matrix, times
+from luthier.tables import arrays, matrix, times
+from luthier.tabular import is_table
 
 COLUMNS = {
     "whole": [1, 2, None],

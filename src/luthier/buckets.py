@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -155,10 +156,8 @@ def read(
     """All numbers of the merged states: `loss`, `confidence`, and what the task's statistics read."""
     rows, found = list(states), dict[str, Estimate]()
     for metric in metrics:
-        state = metric.statistic.observe({})
-        for parts in rows:
-            state = metric.statistic.merge(state, parts[metric.name]) if metric.name in parts else state
-        values = metric.statistic.read(state)
+        mine = [parts[metric.name] for parts in rows if metric.name in parts] or [metric.statistic.observe({})]
+        values = metric.statistic.read(reduce(metric.statistic.merge, mine))
         if metric.name in ("loss", "confidence"):
             found[metric.name], found[f"{metric.name}_missing"] = values["mean"], values["missing"]
         else:

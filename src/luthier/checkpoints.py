@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from luthier.folders import durable
 
 __all__ = ["Checkpoint", "newest", "read_tensors", "sync_tree", "tidy", "write", "write_text"]
 
@@ -40,7 +41,7 @@ def write(home: Path, step: int, state: Mapping[str, Any], tensors: Mapping[str,
     files = sorted(folder.iterdir())
     sync_tree(folder)
     write_text(folder / _MARKER, json.dumps({file.name: _digest(file) for file in files}))
-    _sync(home)
+    durable(home)
     return Checkpoint(folder, state)
 
 
@@ -79,16 +80,16 @@ def write_text(path: Path, text: str) -> None:
     """Replace a small file in one step, durable on return."""
     fresh = path.with_name(path.name + ".part")
     fresh.write_text(text, "utf-8")
-    _sync(fresh)
+    durable(fresh)
     fresh.replace(path)
-    _sync(path.parent)
+    durable(path.parent)
 
 
 def sync_tree(folder: Path) -> None:
     """Make a folder with all it holds durable."""
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        durable(path)
+    durable(folder)
 
 
 def _verified(folder: Path) -> Mapping[str, Any] | None:
@@ -105,11 +106,3 @@ def _verified(folder: Path) -> Mapping[str, Any] | None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

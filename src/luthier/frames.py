@@ -17,9 +17,10 @@ from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts
 from luthier.statistics.histogram import Histogram
+from luthier.tabular import as_array, eager, numbers
 from luthier.vectors import Vectors
 
-__all__ = ["Column", "Kind", "columns_of", "is_table", "length_of", "names_of", "observe", "part_of", "statistic_of"]
+__all__ = ["Column", "Kind", "columns_of", "observe", "statistic_of"]
 
 Kind: TypeAlias = Literal["number", "category", "vector", "time", "mixed", "other"]
 _PIECE = 1 << 20  # rows whose categories are counted at once, so that memory is bounded with any number of them
@@ -35,11 +36,6 @@ class Column:
     said: str
 
 
-def is_table(thing: Any) -> bool:
-    """Whether `columns_of` takes it as one table, rather than as a stream of tables."""
-    return isinstance(thing, Mapping) or hasattr(thing, "columns") or hasattr(thing, "column_names")
-
-
 def columns_of(table: Any, categories: Iterable[str] = ()) -> Iterator[Column]:
     """The columns of a table, one after the other; those named in `categories` are categories whatever they hold.
 
@@ -49,32 +45,6 @@ def columns_of(table: Any, categories: Iterable[str] = ()) -> Iterator[Column]:
     found = _mapping(table) if isinstance(table, Mapping) else _frame(table)
     for column in found:
         yield _as_category(column) if column.name in named and column.kind in ("number", "category") else column
-
-
-def names_of(table: Any) -> list[str]:
-    """The names of a table's columns."""
-    if isinstance(table, Mapping):
-        return [str(name) for name in table]
-    names = table.column_names if hasattr(table, "column_names") else table.columns
-    return [str(name) for name in (names() if callable(names) else names)]
-
-
-def length_of(table: Any) -> int:
-    """Rows of a table."""
-    if isinstance(table, Mapping):
-        return max((len(values) for values in table.values()), default=0)
-    return table.num_rows if hasattr(table, "num_rows") else len(table)
-
-
-def part_of(table: Any, rows: Any = slice(None), names: Iterable[str] | None = None) -> Any:
-    """Those rows (a slice or indices) of those columns (None: all), as a table of the same library."""
-    if isinstance(table, Mapping):
-        kept = table if names is None else {name: table[name] for name in names}
-        return {str(name): _as_array(values)[rows] for name, values in kept.items()}
-    import narwhals as nw
-
-    frame = nw.from_native(_batch_as_table(table), eager_only=True)
-    return (frame if names is None else frame.select(list(names)))[rows].to_native()
 
 
 def statistic_of(kind: Kind) -> Histogram | Counts | Vectors | None:
@@ -111,7 +81,7 @@ def _absent(values: Any) -> int:
 
 
 def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
-    arrays = {str(name): values if hasattr(values, "dtype") else _as_array(values) for name, values in table.items()}
+    arrays = {str(name): values if hasattr(values, "dtype") else as_array(values) for name, values in table.items()}
     lengths = {name: len(values) if np.ndim(values) in (1, 2) else -1 for name, values in arrays.items()}
     if len(set(lengths.values())) > 1 or -1 in lengths.values():
         raise StateError(
@@ -119,16 +89,6 @@ def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
         )
     for name, values in arrays.items():
         yield _array(name, np.asarray(values))
-
-
-def _as_array(values: Any) -> np.ndarray:
-    """A column of a dictionary as an array, whatever library it is of; an Arrow array too."""
-    try:
-        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
-    except ValueError:  # rows of different lengths
-        array = np.empty(len(values), object)
-        array[:] = list(values)
-        return array
 
 
 def _array(name: str, values: np.ndarray) -> Column:
@@ -217,40 +177,17 @@ def _is_vector(kind: Any) -> bool:
 
 
 def _frame(table: Any) -> Iterator[Column]:
-    import narwhals as nw
-
-    table = _batch_as_table(table)
-    try:
-        frame = nw.from_native(table, eager_only=True)
-        names = list(frame.columns)
-    except (TypeError, nw.exceptions.NarwhalsError) as error:
-        raise StateError(
-            f"a {type(table).__name__} is not a table with one column a name ({error}). Give a dictionary of numpy arrays, "
-            f"an Arrow table, or a pandas or Polars frame (collect a lazy one first)"
-        ) from error
-    for name in names:
+    nw, frame = eager(table)
+    for name in frame.columns:
         yield _series(nw, str(name), frame[name])
 
 
-def _batch_as_table(table: Any) -> Any:
-    """An Arrow record batch as the table it is."""
-    if type(table).__module__.startswith("pyarrow") and hasattr(table, "to_struct_array"):
-        import pyarrow as pa
-
-        return table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
-    return table
-
-
 def _series(nw: Any, name: str, series: Any) -> Column:
-    if series.dtype.is_numeric() and not series.dtype.is_decimal():
-        values = series.to_numpy()
-        if values.dtype.kind not in "iuf":  # nullable numbers
-            values = series.cast(nw.Float64).to_numpy().astype(np.float64)
+    if (values := numbers(nw, series)) is not None:
         return Column(name, "number", values, str(series.dtype).lower())
     if series.dtype == nw.Object:
         return _objects(name, series.to_numpy().astype(object))
-    array = series.to_arrow()
-    return _arrow_column(name, array)
+    return _arrow_column(name, series.to_arrow())
 
 
 def _as_category(column: Column) -> Column:

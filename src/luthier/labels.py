@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.tables import first_wrong, has_lists
+from luthier.tables import Judge, first_wrong, has_lists
 
 __all__ = ["absent", "as_labels", "codes", "distinct", "fractions", "listed", "one_a_row", "plain"]
 
@@ -17,7 +17,7 @@ _TEXT = 64  # characters of a label
 _ADD = "Add it at the end of Scoring(labels=…), or leave these rows out"
 
 
-def as_labels(name: str, values: np.ndarray) -> np.ndarray:
+def as_labels(name: str, values: np.ndarray, judge: Judge = first_wrong) -> np.ndarray:
     """Labels (n,) as text, "" where missing, or int64, -1 where missing.
 
     Raises StateError for fractions, and for text and numbers in one column.
@@ -29,11 +29,11 @@ def as_labels(name: str, values: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "uf":
         with np.errstate(invalid="ignore"):
             wrong = ~np.isnan(values) & ((values != np.trunc(values)) | (np.abs(values) >= 2.0**53))
-        first_wrong(
+        judge(
             name, wrong, values, "hold no label", "Labels are text or whole numbers; for amounts say task='regression'"
-        )  # fmt: skip
-        return np.where(np.isnan(values), -1, np.nan_to_num(values)).astype(np.int64)
-    return _of_objects(name, values)
+        )
+        return np.where(np.isnan(values) | wrong, -1, np.nan_to_num(values)).astype(np.int64)
+    return _of_objects(name, values, judge)
 
 
 def absent(values: np.ndarray) -> np.ndarray:
@@ -42,12 +42,12 @@ def absent(values: np.ndarray) -> np.ndarray:
     return gone
 
 
-def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None) -> np.ndarray:
+def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Judge = first_wrong) -> np.ndarray:
     """Indices (n,) int64 of labels, -1 where missing; whole numbers stay as they are where `labels` is None.
 
     Raises StateError that counts the rows with a label that is none of them.
     """
-    values = as_labels(name, one_a_row(name, values))
+    values = as_labels(name, one_a_row(name, values), judge)
     if labels is None:
         if values.dtype.kind == "U":
             raise StateError(
@@ -66,9 +66,9 @@ def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None) -> np.nda
     place = np.minimum(np.searchsorted(known[order], values), len(known) - 1)
     found = order[place].astype(np.int64)
     strange = known[found] != values
-    gone = strange & absent(values)
-    first_wrong(name, strange & ~gone, values, f"hold none of the {len(labels)} labels {listed(labels)}", _ADD)
-    found[gone] = -1
+    wrong = strange & ~absent(values)
+    judge(name, wrong, values, f"hold none of the {len(labels)} labels {listed(labels)}", _ADD)
+    found[strange] = -1
     return found
 
 
@@ -123,15 +123,14 @@ def fractions(values: np.ndarray) -> bool:
     return bool((seen != np.trunc(seen)).any())
 
 
-def _of_objects(name: str, values: np.ndarray) -> np.ndarray:
+def _of_objects(name: str, values: np.ndarray, judge: Judge) -> np.ndarray:
     rows = [plain(one) for one in values.tolist()]
     gone, text = (np.array([test(one) for one in rows], bool) for test in (_none, _is_text))
     whole = np.array([isinstance(one, int) for one in rows], bool)
     numbers = bool(whole.sum() > text.sum())
     wrong = ~gone & ~(whole if numbers else text)
-    first_wrong(
-        name, wrong, values, f"hold no {'whole number' if numbers else 'text'}, as the others do", "Give one type"
-    )
+    judge(name, wrong, values, f"hold no {'whole number' if numbers else 'text'}, as the others do", "Give one type")
+    rows = [None if odd else one for one, odd in zip(rows, wrong.tolist(), strict=True)] if wrong.any() else rows
     if numbers or gone.all():
         return np.array([-1 if one is None else one for one in rows], np.int64)
     return np.array(["" if one is None else one for one in rows], dtype=str)

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.tables import first_wrong, rows_of, times
+from luthier.tables import first_wrong, times
+from luthier.tabular import rows_of
 
 __all__ = ["ids_of", "in_order", "repeated"]
 

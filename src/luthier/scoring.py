@@ -16,22 +16,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from luthier.aliases import recognised, theirs
 from luthier.errors import StateError
 from luthier.labels import absent, as_labels, codes, distinct, fractions, listed, one_a_row, plain
+from luthier.probabilities import derived, proper, row_mean
 from luthier.statistics.ranking import metrics
-from luthier.tables import first_wrong, floats, has_lists, matrix, objects, padded
+from luthier.tables import Judge, arrays, first_wrong, floats, has_lists, matrix, objects, padded
 
 __all__ = ["TASKS", "Scoring"]
 
 TASKS = ("binary", "multiclass", "multilabel", "regression", "ranking", "tokens", "loss")
 Columns: TypeAlias = Mapping[str, np.ndarray]
 _Found: TypeAlias = dict[str, np.ndarray]
-_ONE = 1e-4  # how far from 1 the probabilities of a row may sum, as in log_loss.v1
 _MANY = 100  # whole numbers: more different ones than this may be labels or amounts, so the caller must say
 _PAIR = ("predicted", "target")
 _LISTS = (*_PAIR, "gains", "ideal", "scores")
@@ -45,7 +47,7 @@ class Scoring:
     `labels`: all there are, in the order of their indices and of the columns of `probabilities`; the last of two is the
     positive one. None: those of the reference, sorted. `scale`: the error of a regression that counts as 1; NaN: the
     99 % point of the reference's errors. `k`: of NDCG. `normalise`: divide probabilities by their sum where they do not
-    sum to 1. `said`: what was found, in words.
+    sum to 1. `names`: our column names to the tables'. `said`: what was found, in words.
     """
 
     task: str = ""
@@ -54,12 +56,30 @@ class Scoring:
     k: int = 10
     normalise: bool = False
     said: str = ""
+    names: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task not in ("", *TASKS):
             raise StateError(f"task is {self.task!r}; tasks are {', '.join(TASKS)}")
         if self.scale <= 0 or math.isinf(self.scale):
             raise StateError(f"scale is {self.scale!r}; it is an error above 0, in the unit of the target")
+
+    @classmethod
+    def of(cls, reference: Any, task: str | Scoring | None = None, columns: Mapping[str, Any] | None = None) -> Scoring:
+        """How tables like the reference are read: `columns`, our names to theirs, and the usual names that it has.
+
+        Raises StateError when it is no table, or where two of its columns may be the same one of ours.
+        """
+        told = task if isinstance(task, Scoring) else cls(task or "")
+        names, labels = recognised(reference, columns or {}, told.labels)
+        new = [
+            f"{' and '.join(theirs(one))} read as {ours}" for ours, one in names.items() if ours not in (columns or {})
+        ]
+        return replace(told, names=names, labels=labels, said=", ".join(new))
+
+    def read(self, table: Any) -> _Found:
+        """The columns of a table as arrays, under our names; see `luthier.tables.arrays`."""
+        return arrays(table, self.names)
 
     def learn(self, reference: Columns) -> Scoring:
         """What the reference fixes: the task, its labels, the scale. Raises StateError where that cannot be told."""
@@ -77,19 +97,20 @@ class Scoring:
             )
         if labels:
             said += f"; labels {listed(labels)}" + (f", positive {labels[-1]!r}" if task == "binary" else "")
+        said += f"; {self.said}" if self.said else ""
         return replace(self, task=task, labels=labels, scale=scale, said=said)
 
-    def score(self, columns: Columns) -> _Found:
+    def score(self, columns: Columns, judge: Judge = first_wrong) -> _Found:
         """The columns with indices for labels, and with `loss`, `confidence`, `score` … where they follow from them.
 
-        Raises StateError that names column, row count, first row and way out for values that cannot be.
+        Values that cannot be are for `judge`: by default a StateError that names column, row count, first row and way out.
         """
         found = dict(columns)
         work = {
             "binary": _classes, "multiclass": _classes, "multilabel": _several, "regression": _amounts,
             "ranking": _ranks, "tokens": _tokens,
         }  # fmt: skip
-        loss = work.get(self.task, _any)(self, found)
+        loss = work.get(self.task, _any)(self, found, judge)
         if loss is not None:
             found.setdefault("loss", loss)
         for name, hint in (
@@ -97,10 +118,11 @@ class Scoring:
             ("confidence", "a probability"),
         ):
             if name in found:
-                found[name] = values = floats(name, found[name])
+                values = floats(name, found[name])
                 with np.errstate(invalid="ignore"):
                     wrong = (values < 0) | (values > 1)
-                first_wrong(name, wrong, values, "are outside [0, 1]", f"{name} must lie in [0, 1], {hint}")
+                judge(name, wrong, values, "are outside [0, 1]", f"{name} must lie in [0, 1], {hint}")
+                found[name] = np.where(wrong, np.nan, values) if wrong.any() else values
         lists = [name for name, values in found.items() if has_lists(values)]
         kept = {name: matrix(name, found[name]) for name in lists if name not in _LISTS}
         return {name: values for name, values in found.items() if name not in lists} | kept
@@ -123,12 +145,14 @@ class Scoring:
 # -- the tasks: each completes the columns and gives the loss (n,), or None where it does not follow ----
 
 
-def _classes(scoring: Scoring, found: _Found) -> np.ndarray | None:
-    derived = _from_probabilities(scoring, found) if "probabilities" in found else {}
+def _classes(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None:
+    more = derived(found["probabilities"], scoring.labels, scoring.normalise, judge) if "probabilities" in found else {}
     for name in _PAIR:
         if name in found:
-            found[name] = codes(name, found[name], scoring.labels)
-    found.update({name: values for name, values in derived.items() if name not in found or name == "probabilities"})
+            found[name] = codes(name, found[name], scoring.labels, judge)
+    found.update(
+        {name: values for name, values in more.items() if name not in found or name in ("probabilities", "score")}
+    )
     if not {*_PAIR} <= found.keys():
         return None
     target = found["target"]
@@ -139,45 +163,25 @@ def _classes(scoring: Scoring, found: _Found) -> np.ndarray | None:
     return np.where(target >= 0, found["predicted"] != target, np.nan)
 
 
-def _from_probabilities(scoring: Scoring, found: Columns) -> _Found:
-    """`predicted` (an index, -1 where missing), confidence, margin, entropy, and `score` of the second of two classes."""
-    p = floats("probabilities", matrix("probabilities", found["probabilities"]))
-    if p.ndim == 1:
-        p = np.stack([1 - p, p], axis=1)
-    if p.ndim != 2 or p.shape[1] < 2:
-        raise StateError(f"probabilities must be (n, k) with k ≥ 2, or (n,) of the second class; not {p.shape}")
-    if scoring.labels is not None and p.shape[1] != len(scoring.labels):
-        raise StateError(
-            f"probabilities have {p.shape[1]} columns, but there are {len(scoring.labels)} labels: {listed(scoring.labels)}. "
-            f"Name all of them in the order of the columns: Scoring(labels=…)"
-        )
-    p = _summed(_proper(p), scoring.normalise)
-    best = np.sort(p, axis=1)[:, -2:]  # (n, 2), rising
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(p > 0, p * np.log(p), 0.0 * p).sum(axis=1)
-    predicted = np.where(np.isnan(p[:, 0]), -1, np.nan_to_num(p).argmax(axis=1))
-    derived = {"probabilities": p, "predicted": predicted, "confidence": best[:, 1]}
-    derived |= {"margin": best[:, 1] - best[:, 0], "entropy": entropy}
-    return derived | ({"score": p[:, 1]} if p.shape[1] == 2 else {})
-
-
-def _several(scoring: Scoring, found: _Found) -> np.ndarray | None:
+def _several(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None:
     if "probabilities" in found:
-        found["probabilities"] = p = _proper(floats("probabilities", matrix("probabilities", found["probabilities"])))
-        found.setdefault("confidence", _row_mean(np.maximum(p, 1 - p)))  # what a calibrated 1 - Hamming loss would be
+        found["probabilities"] = p = proper(
+            floats("probabilities", matrix("probabilities", found["probabilities"])), judge
+        )
+        found.setdefault("confidence", row_mean(np.maximum(p, 1 - p)))  # what a calibrated 1 - Hamming loss would be
         found.setdefault("predicted", np.where(np.isnan(p), np.nan, p >= 0.5))
     for name in _PAIR:
         if name in found:
-            found[name] = _indicators(name, found[name], scoring.labels)
+            found[name] = _indicators(name, found[name], scoring.labels, judge)
     if not {*_PAIR} <= found.keys():
         return None
     said, target = found["predicted"], found["target"]
     if said.shape != target.shape:
         raise StateError(f"predicted is {said.shape} and target {target.shape}; they must have the same labels")
-    return np.where(np.isnan(target).any(axis=1), np.nan, _row_mean(np.where(np.isnan(said), 1.0, said != target)))
+    return np.where(np.isnan(target).any(axis=1), np.nan, row_mean(np.where(np.isnan(said), 1.0, said != target)))
 
 
-def _indicators(name: str, values: np.ndarray, labels: tuple[Any, ...] | None) -> np.ndarray:
+def _indicators(name: str, values: np.ndarray, labels: tuple[Any, ...] | None, judge: Judge) -> np.ndarray:
     """Label lists, or rows of 0 and 1, as float64 (n, labels) of 0 and 1, NaN throughout where a row is missing."""
     if labels is None or not _named(values, labels):
         rows = floats(name, matrix(name, values))
@@ -187,38 +191,39 @@ def _indicators(name: str, values: np.ndarray, labels: tuple[Any, ...] | None) -
             )
         missing = np.isnan(rows).any(axis=1)
         wrong = ~((rows == 0) | (rows == 1)).all(axis=1) & ~missing
-        first_wrong(name, wrong, rows, "hold what is neither 0 nor 1", "Give shares between them as `probabilities`")
-        return np.where(missing[:, None], np.nan, rows)
+        judge(name, wrong, rows, "hold what is neither 0 nor 1", "Give shares between them as `probabilities`")
+        return np.where((missing | wrong)[:, None], np.nan, rows)
     sizes = np.array([0 if row is None else len(row) for row in values.tolist()])
     flat = objects([one for row in values.tolist() if row is not None for one in row])
     row = np.repeat(np.arange(len(values)), sizes)
     known = {plain(label): index for index, label in enumerate(labels)}
     place = np.array([known.get(plain(one), -1) for one in flat.tolist()], np.int64)
     strange = np.bincount(row[place < 0], minlength=len(values)) > 0
-    first_wrong(
+    judge(
         name, strange, values, f"hold a label that is none of the {len(labels)}: {listed(labels)}",
         "Add it at the end of Scoring(labels=…), or leave these rows out",
     )  # fmt: skip
     whole = np.zeros((len(values), len(labels)))
     whole[row, place] = 1
-    whole[[one is None for one in values.tolist()]] = np.nan
+    whole[strange | [one is None for one in values.tolist()]] = np.nan
     return whole
 
 
-def _amounts(scoring: Scoring, found: _Found) -> np.ndarray | None:
+def _amounts(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None:
     for name in _PAIR:
         if name in found:
             found[name] = floats(name, one_a_row(name, found[name]))
     if not {*_PAIR} <= found.keys() or math.isnan(scoring.scale):
         return None
     said, target = found["predicted"], found["target"]
-    first_wrong("target", np.isinf(target), target, "are infinite", "A target is a number, or missing")
+    judge("target", np.isinf(target), target, "are infinite", "A target is a number, or missing")
+    target = np.where(np.isinf(target), np.nan, target)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.minimum(np.abs(said - target) / scoring.scale, 1.0)
     return np.where(np.isnan(target), np.nan, np.where(np.isnan(error), 1.0, error))
 
 
-def _ranks(scoring: Scoring, found: _Found) -> np.ndarray | None:
+def _ranks(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None:
     if "gains" not in found and "target" in found:
         found["gains"] = found.pop("target")
     for name in ("gains", "ideal", "scores"):
@@ -228,12 +233,13 @@ def _ranks(scoring: Scoring, found: _Found) -> np.ndarray | None:
         return None
     with np.errstate(invalid="ignore"):
         wrong = np.asarray(((found["gains"] < 0) | np.isinf(found["gains"])).any(axis=1))
-    first_wrong("gains", wrong, found["gains"], "hold a relevance that is negative or infinite", "Relevance is ≥ 0")
+    judge("gains", wrong, found["gains"], "hold a relevance that is negative or infinite", "Relevance is ≥ 0")
+    found["gains"] = np.where(wrong[:, None], np.nan, found["gains"]) if wrong.any() else found["gains"]
     ndcg = metrics(found["gains"], found.get("scores"), found.get("ideal"), scoring.k)["ndcg"]
     return np.asarray(np.clip(1 - ndcg, 0.0, 1.0))
 
 
-def _tokens(scoring: Scoring, found: _Found) -> np.ndarray | None:
+def _tokens(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None:
     """`predicted` and `target` become indices (n, longest), -1 beyond the end and where a token does not count."""
     given = {name: [_listed_row(row) for row in found.pop(name)] for name in _PAIR if name in found}
     if len(given) < 2:
@@ -242,7 +248,7 @@ def _tokens(scoring: Scoring, found: _Found) -> np.ndarray | None:
     differ = np.array(
         [s is not None and t is not None and len(s) != len(t) for s, t in zip(said, true, strict=True)], bool
     )
-    first_wrong(
+    judge(
         "predicted", differ, said, "have another number of tokens than `target`",
         "Give one label a token, and -100 or None where one does not count",
     )  # fmt: skip
@@ -254,7 +260,7 @@ def _tokens(scoring: Scoring, found: _Found) -> np.ndarray | None:
     for name, rows in (("predicted", said), ("target", true)):
         flat = [None if one == _IGNORED else one for tokens in rows if tokens is not None for one in tokens]
         found[name] = np.full((len(true), int(sizes.max(initial=0))), -1, np.int64)
-        found[name][row, place] = codes(name, objects(flat), scoring.labels)
+        found[name][row, place] = codes(name, objects(flat), scoring.labels, partial(_of_rows, judge, row, len(true)))
     counts = found["target"] >= 0
     found["tokens"] = counts.sum(axis=1).astype(np.float64)
     found["tokens_loss"] = (counts & (found["predicted"] != found["target"])).sum(axis=1).astype(np.float64)
@@ -262,17 +268,25 @@ def _tokens(scoring: Scoring, found: _Found) -> np.ndarray | None:
         return found["tokens_loss"] / np.where(found["tokens"] > 0, found["tokens"], np.nan)
 
 
-def _any(scoring: Scoring, found: _Found) -> np.ndarray | None:
+def _of_rows(
+    judge: Judge, row: np.ndarray, n: int, name: str, wrong: np.ndarray, values: Any, rule: str, way_out: str
+) -> None:
+    """Judge the rows (n,) that hold wrong tokens; `row` of every token."""
+    first = dict(zip(row[wrong][::-1].tolist(), values[wrong][::-1].tolist(), strict=True))
+    judge(name, np.bincount(row[wrong], minlength=n) > 0, first, rule, way_out)
+
+
+def _any(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None:
     """The task `loss`: 0 or 1 where answers and targets happen to be there as labels. Text goes: it has no index here."""
     if "probabilities" in found:
-        found.update(_from_probabilities(scoring, found) | found)
+        found.update(derived(found["probabilities"], scoring.labels, scoring.normalise, judge) | found)
         del found["probabilities"]
     pair = [found[name] for name in _PAIR if name in found]
     loss = None
     if len(pair) == 2 and "loss" not in found:
         if any(one.ndim != 1 or has_lists(one) or fractions(one) for one in pair):
             raise StateError("the loss of such answers depends on the task: say Monitor(…, task=…), or give `loss`")
-        said, true = (as_labels(name, found[name]) for name in _PAIR)
+        said, true = (as_labels(name, found[name], judge) for name in _PAIR)
         if said.dtype.kind != true.dtype.kind and not (absent(said).all() or absent(true).all()):
             raise StateError("one of `predicted` and `target` holds text, the other numbers: give both in one type")
         alike = said == true if said.dtype.kind == true.dtype.kind else np.zeros(len(said), bool)
@@ -356,42 +370,6 @@ def _scale(reference: Columns) -> float:
             f"Scoring('regression', scale=…) in the unit of the target"
         )
     return scale
-
-
-# -- probabilities ----
-
-
-def _proper(p: np.ndarray) -> np.ndarray:
-    """Probabilities (n, k) in [0, 1]; a row with a NaN is missing, NaN throughout."""
-    if p.ndim != 2:
-        raise StateError(f"probabilities have shape {p.shape}; they must be (n, k)")
-    with np.errstate(invalid="ignore"):
-        wrong = np.asarray(((p < 0) | (p > 1)).any(axis=1))
-    first_wrong(
-        "probabilities", wrong, p, "hold a value outside [0, 1]", "Apply softmax (or a sigmoid) to logits first"
-    )
-    return np.where(np.isnan(p).any(axis=1)[:, None], np.nan, p)
-
-
-def _summed(p: np.ndarray, normalise: bool) -> np.ndarray:
-    total = _row_mean(p) * p.shape[1]
-    with np.errstate(invalid="ignore"):
-        off = np.abs(total - 1) > _ONE
-    if normalise:
-        first_wrong("probabilities", total == 0, p, "are 0 throughout", "Give at least one class a probability")
-        return np.where(off[:, None], p / total[:, None], p)
-    first_wrong(
-        "probabilities", off, p, f"do not sum to 1 within {_ONE:g}",
-        "Apply softmax to logits, or have them divided by their sum: Scoring(normalise=True)",
-    )  # fmt: skip
-    return p
-
-
-def _row_mean(values: np.ndarray) -> np.ndarray:
-    total = np.zeros(len(values))
-    for k in range(values.shape[1]):  # one after the other: a row's sum never depends on its neighbours
-        total += values[:, k]
-    return np.asarray(total / max(values.shape[1], 1))
 
 
 def _listed_row(row: Any) -> list[Any] | None:

@@ -5,36 +5,33 @@ A dictionary of numpy arrays needs numpy alone. Each row reads the same however 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 from luthier.moments import unix_seconds
+from luthier.tabular import eager, numbers
 
 __all__ = [
+    "Judge",
     "arrays",
     "first_wrong",
     "floats",
     "has_lists",
-    "is_table",
     "matrix",
     "objects",
     "padded",
-    "rows_of",
     "times",
 ]
 
+Judge: TypeAlias = Callable[[str, np.ndarray, Any, str, str], None]
+"""What is done about wrong rows: `first_wrong` refuses them; one that returns has them read as missing."""
 _LAST = 253_402_300_800.0  # Unix seconds: the year 10000
 _FIRST = -62_135_596_800.0  # the year 1
-
-
-def is_table(thing: Any) -> bool:
-    """Whether `arrays` takes it, rather than it being a list of ids or times."""
-    return isinstance(thing, Mapping) or hasattr(thing, "column_names") or hasattr(thing, "columns")
 
 
 def arrays(table: Any, names: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
@@ -52,10 +49,6 @@ def arrays(table: Any, names: Mapping[str, Any] | None = None) -> dict[str, np.n
     if len(set(lengths.values())) > 1 or -1 in lengths.values():
         raise StateError(f"columns must be arrays of one length, one row a record; lengths are {lengths}")
     return found
-
-
-def rows_of(columns: Mapping[str, Any]) -> int:
-    return max((len(array) for array in columns.values()), default=0)
 
 
 def first_wrong(name: str, wrong: np.ndarray, values: Any, rule: str, way_out: str) -> None:
@@ -245,29 +238,15 @@ def _missing(value: Any) -> bool:
 
 
 def _frame(table: Any) -> Iterator[tuple[str, np.ndarray]]:
-    import narwhals as nw
-
-    if hasattr(table, "to_struct_array"):  # Arrow: a record batch is no frame to narwhals
-        import pyarrow as pa
-
-        table = table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
-    try:
-        frame = nw.from_native(table, eager_only=True)
-        names = list(frame.columns)
-    except (TypeError, nw.exceptions.NarwhalsError) as error:
-        raise StateError(
-            f"a {type(table).__name__} is not a table with one column a name ({error}). Give a dictionary of numpy arrays, "
-            f"an Arrow table, or a pandas or Polars frame (collect a lazy one first)"
-        ) from error
-    for name in names:
+    nw, frame = eager(table)
+    for name in frame.columns:
         yield str(name), _series(nw, frame[name])
 
 
 def _series(nw: Any, series: Any) -> np.ndarray:
     kind = series.dtype
-    if kind.is_numeric() and not kind.is_decimal():
-        values: np.ndarray = series.to_numpy()
-        return values if values.dtype.kind in "iuf" else series.cast(nw.Float64).to_numpy().astype(np.float64)
+    if (values := numbers(nw, series)) is not None:
+        return values
     if isinstance(kind, nw.Datetime):
         micros = _series(nw, series.dt.timestamp("us"))
         return micros / 1e6

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from luthier.errors import ModelError, TargetError, need
 from luthier.hardware import autocast, has_bf16, helpful_threads, processors
+from luthier.modelfolders import as_model_error, checked, is_fresh, longest, quiet, saved_temperature
 from luthier.types import Record
 
 __all__ = ["TextClassifier"]
@@ -24,13 +23,6 @@ __all__ = ["TextClassifier"]
 _BEST = 5  # scores an answer carries
 _BATCH = 32  # texts at once, at most; sorted by length, so more gains nothing on a CPU (measured)
 _START = 32  # what a batch costs by itself, in tokens: the padding that one batch less may cost (MiniLM: 30 to 50)
-_FOREIGN = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx")  # weights we never read
-
-_VOCABULARIES = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-)  # fmt: skip
-
-
 _LOGITS = 20_000_000  # held at once, in a few float64 copies: 1 GB
 _READ = threading.local()  # what the last layer of this thread's last forward pass read
 
@@ -62,7 +54,7 @@ class TextClassifier:
         self.bf16 = has_bf16()
         self.class_weights: Any = None
         self.label_smoothing = 0.0
-        self.max_length = _longest(model.config, tokenizer)
+        self.max_length = longest(model.config, tokenizer)
         self._lanes: ThreadPoolExecutor | None = None
         self._places = {label: index for index, label in enumerate(self.labels)}
         self.head.register_forward_hook(_in_float32)
@@ -84,12 +76,12 @@ class TextClassifier:
         Only safetensors are read, no code of the model's author runs, and a folder is never completed from the network.
         """
         transformers = need("transformers", extra="fit")
-        where = _folder(source)
+        where = checked(source)
         options = {"trust_remote_code": False, "local_files_only": isinstance(where, Path)}
-        with _quiet(), _as_model_error(source):
+        with quiet(), as_model_error(source):
             config = transformers.AutoConfig.from_pretrained(where, **options)
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
-            fresh = _is_fresh(config, labels)
+            fresh = is_fresh(config, labels)
             if fresh and labels:
                 config.id2label = dict(enumerate(labels))
                 config.label2id = {label: index for index, label in enumerate(labels)}
@@ -101,7 +93,7 @@ class TextClassifier:
             tokenizer.pad_token = tokenizer.eos_token
         if model.config.pad_token_id is None:
             model.config.pad_token_id = tokenizer.pad_token_id
-        return cls(model, tokenizer, fresh=fresh, temperature=_temperature(where))
+        return cls(model, tokenizer, fresh=fresh, temperature=saved_temperature(where))
 
     @property
     def head(self) -> Any:
@@ -204,7 +196,7 @@ class TextClassifier:
 
     def save(self, folder: Path) -> None:
         """Write a folder that `transformers.pipeline` loads; the temperature lies in luthier/calibration.json."""
-        with _quiet():
+        with quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         (folder / "luthier").mkdir(exist_ok=True)
@@ -321,75 +313,6 @@ def _in_float32(layer: Any, inputs: tuple[Any, ...], _: Any) -> Any:
         return torch.nn.functional.linear(inputs[0].float(), layer.weight.float(), bias)
 
 
-def _folder(source: str | Path) -> str | Path:
-    """A checked local folder, or the name of a model on the hub."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        if isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
-            raise ModelError(
-                f"model {str(source)!r}: there is no such folder. Give a folder, or a name like "
-                f"sentence-transformers/all-MiniLM-L6-v2"
-            )
-        return source
-    if not path.is_dir():
-        raise ModelError(f"model {path}: is a file; give the folder that holds config.json and model.safetensors")
-    if not (path / "config.json").is_file():
-        raise ModelError(
-            f"model folder {path}: has no config.json, so it is no model that transformers can load. Give the folder "
-            f"that save_pretrained wrote"
-        )
-    if (path / "adapter_config.json").exists():
-        raise ModelError(
-            f"model folder {path}: has adapter_config.json, a LoRA without its base. Merge it first: "
-            f"merge_and_unload() of peft, then save_pretrained"
-        )
-    if not any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        foreign = sorted(found.name for pattern in _FOREIGN for found in path.glob(pattern))
-        if foreign:
-            raise ModelError(
-                f"model folder {path}: its weights are in {foreign[0]}, a format that can run code when it is read. "
-                f"Luthier reads only safetensors: convert them with save_pretrained of a transformers you trust"
-            )
-        raise ModelError(f"model folder {path}: has no weights. Put model.safetensors beside config.json")
-    if not any((path / name).is_file() for name in _VOCABULARIES):
-        raise ModelError(
-            f"model folder {path}: has no tokenizer ({', '.join(_VOCABULARIES)}), and transformers would make up an "
-            f"empty one. Copy the base model's tokenizer files beside config.json"
-        )
-    return path
-
-
-def _is_fresh(config: Any, labels: Sequence[str]) -> bool:
-    """Whether the model needs a new classifier for `labels`. The same labels in another order are the same labels."""
-    trained = any("ForSequenceClassification" in name for name in config.architectures or ())
-    return not trained or (bool(labels) and set(config.id2label.values()) != set(labels))
-
-
-def _longest(config: Any, tokenizer: Any) -> int:
-    """Tokens a text is cut to: the tokenizer's limit and the model's positions."""
-    limit = int(min(tokenizer.model_max_length, 131_072))
-    positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        taken = (
-            (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-        )
-        limit = min(limit, positions - taken)
-    return limit
-
-
-def _temperature(where: str | Path) -> float:
-    path = Path(where) / "luthier" / "calibration.json"
-    if not isinstance(where, Path) or not path.exists():
-        return 1.0
-    try:
-        value = float(json.loads(path.read_text("utf-8"))["temperature"])
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"temperature {value}")
-        return value
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f'{path}: must hold {{"temperature": a number above 0}}: {error}') from error
-
-
 def _log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
     """Mean cross-entropy (nats) of logits (n, k)."""
     top = logits.max(1)
@@ -409,33 +332,3 @@ def _best_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, right) if cost(left) < cost(right) else (left, high)
     return math.exp((low + high) / 2)
-
-
-@contextmanager
-def _as_model_error(source: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:  # every loader fails in its own way: OSError, ValueError, SafetensorError, RuntimeError
-        reason = str(error).strip().split("\n")[0][:300]
-        raise ModelError(
-            f"model {str(source)!r}: cannot be loaded as a text classifier: {type(error).__name__}: {reason}"
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers' progress bars and load reports say nothing a user of Luthier can act on."""
-    from transformers.utils import logging as hf
-
-    level: Literal[10, 20, 30, 40, 50] = hf.get_verbosity()
-    bars = hf.is_progress_bar_enabled()
-    hf.set_verbosity(logging.ERROR)
-    hf.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf.set_verbosity(level)
-        if bars:
-            hf.enable_progress_bar()

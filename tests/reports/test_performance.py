@@ -11,6 +11,7 @@ import pytest
 import luthier
 from luthier.errors import StateError
 from luthier.evidence import clopper_pearson
+from luthier.scoring import Scoring
 
 
 def binary(n: int, seed: int = 0, flipped: bool = False, labelled: float = 1.0) -> dict[str, Any]:
@@ -50,14 +51,14 @@ def test_a_positive_class_of_ones_own_turns_precision_and_recall() -> None:
     rng = np.random.default_rng(0)
     said, true = rng.choice(["bad", "good"], 500), rng.choice(["bad", "good"], 500)
     table = {"predicted": said, "target": true}
-    found = metrics(luthier.report("performance", table, table, roles={"positive": "bad"}))
+    found = metrics(luthier.report("performance", table, table, task=Scoring("binary", labels=("good", "bad"))))
     assert found["precision"]["measured"].value == pytest.approx(sklearn.precision_score(true, said, pos_label="bad"))
 
 
 def test_score_of_a_positive_class_that_is_first_in_order() -> None:
     data = binary(1000)
     named = {"score": data["score"], "target": np.where(data["target"] == 1, "bad", "good")}
-    found = metrics(luthier.report("performance", named, named, roles={"positive": "bad"}))
+    found = metrics(luthier.report("performance", named, named, task=Scoring("binary", labels=("good", "bad"))))
     plain = metrics(luthier.report("performance", data, data))
     for name in ("accuracy", "roc_auc", "log_loss", "ece", "f1"):
         assert found[name]["measured"] == plain[name]["measured"]
@@ -157,8 +158,12 @@ def test_rows_that_cannot_be_used_are_a_finding() -> None:
     odd["target"][10:13] = 9
     report = luthier.report("performance", binary(2000), odd)
     why = [finding.why for finding in report.alarms]
-    assert any("7 of 400 rows have a score outside [0, 1]" in one for one in why)
-    assert any("3 of 400 rows have a target outside the known classes" in one for one in why)
+    assert any(
+        "column 'probabilities': 7 of 400 rows hold a value outside [0, 1]; they are left out" in one for one in why
+    )
+    assert any("column 'target': 3 of 400 rows hold none of the 2 labels [0, 1]; they" in one for one in why)
+    assert metrics(report)["accuracy"]["measured"].n == 390
+    assert any("in 390 labelled rows" in finding.why for finding in report.findings), "they are no errors either"
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -175,3 +180,55 @@ def test_a_reference_without_labels_is_refused() -> None:
         luthier.report("performance", binary(100, labelled=0.0), binary(100))
     with pytest.raises(StateError, match="Name it alike in both"):
         luthier.report("performance", binary(100), {"target": np.zeros(5)})
+
+
+def tasks() -> dict[str, tuple[dict[str, Any], str]]:
+    rng = np.random.default_rng(7)
+    wrong = rng.random((600, 4)) < 0.2
+    truth = rng.random((600, 4)) < 0.3
+    words = [["O", "B"], ["O", "O", "B"]] * 300
+    return {
+        "multilabel": ({"predicted": (truth ^ wrong).astype(int), "target": truth.astype(int)}, "hamming_loss"),
+        "ranking": ({"gains": [[1, 0, 2], [0, 1]] * 300}, "ndcg"),
+        "tokens": (
+            {"predicted": [row[::-1] if i % 5 else row for i, row in enumerate(words)], "target": words},
+            "accuracy",
+        ),
+        "loss": ({"loss": rng.random(600)}, "loss"),
+    }
+
+
+@pytest.mark.parametrize("task", ["multilabel", "ranking", "tokens", "loss"])
+@pytest.mark.parametrize("form", [dict, pa.table])
+def test_every_task_of_the_monitor_has_a_report(task: str, form: Any) -> None:
+    table, main = tasks()[task]
+    if form is not dict and task == "multilabel":
+        table = {name: values.tolist() for name, values in table.items()}
+    monitor = luthier.Monitor(table, checks=())
+    monitor.observe("label", table, at="2026-03-01")
+    report = luthier.report("performance", form(table), form(table), chunk=150, task=task)
+    assert len(report.windows) == 4
+    assert not report.alarms
+    whole = metrics(luthier.report("performance", form(table), form(table)))[main]["measured"]
+    assert whole == monitor.metrics()[main]
+    assert whole.n > 0
+    assert report.html()
+
+
+def test_the_same_columns_serve_the_monitor_and_the_report() -> None:
+    data = binary(600) | {"when": np.arange(600.0), "number": np.arange(600)}
+    named = {"probabilities": "score", "target": "target", "at": "when", "id": "number"}
+    report = luthier.report("performance", data, data, columns=named)
+    assert metrics(report)["accuracy"]["estimated"].n, "ids and times are no inputs that say where a row lies"
+    assert luthier.Monitor(data, columns=named).scoring.task == "binary"
+    with pytest.raises(StateError, match="columns name 'nope' as target, and there is no such column; there are x0"):
+        luthier.report("performance", data, data, columns={"target": "nope"})
+    with pytest.raises(StateError, match="no column of the reference is the target; there are x0, x1, score"):
+        luthier.report("performance", {name: data[name] for name in ("x0", "x1", "score")}, data)
+
+
+def test_a_reference_that_cannot_be_is_refused_with_its_rows() -> None:
+    bad = binary(400)
+    bad["score"][3] = 1.5
+    with pytest.raises(StateError, match="1 of 400 rows hold a value outside"):
+        luthier.report("performance", bad, binary(100), columns={"probabilities": "score"})

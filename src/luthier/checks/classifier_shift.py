@@ -16,6 +16,7 @@ from luthier.evidence import LARGEST, lifetime_starts
 from luthier.features import encoded, is_readable, planned, usable
 from luthier.intervals import beta_quantile
 from luthier.names import register
+from luthier.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["ClassifierShift"]
@@ -73,7 +74,7 @@ class ClassifierShift:
         Raises StateError when a named column is not in a reference that has columns, and when there are too many.
         """
         names, reasons = self._chosen(reference)
-        n = _rows(reference)
+        n = rows_of(reference)
         known: dict[str, Any] = {"why": ""}
         if n < FEWEST or not names:
             why = "; ".join(reasons) or f"{len(names)} columns of numbers, categories or vectors"
@@ -106,7 +107,7 @@ class ClassifierShift:
         known = memory["reference"]
         if known["why"]:
             return memory, silent(self.name, self.promise, known["why"])
-        n = _rows(window) if any(plan["name"] in window for plan in known["plan"]["columns"]) else 0
+        n = rows_of(window) if any(plan["name"] in window for plan in known["plan"]["columns"]) else 0
         if not n:
             return memory, self._finding(memory)
         x = np.concatenate([memory["buffer"], encoded(known["plan"], window, n)])
@@ -195,11 +196,11 @@ class ClassifierShift:
 
 def _parted(reference: Columns, names: list[str]) -> dict[str, Any]:
     """Two fifths of the reference whiten, one centres, two calibrate; a chosen part each, for its order may be no chance."""
-    order = np.random.default_rng(0).permutation(_rows(reference))[:MOST]
+    order = np.random.default_rng(0).permutation(rows_of(reference))[:MOST]
     cuts = (len(order) * 2 // 5, len(order) * 3 // 5)
     parts = [{name: np.asarray(reference[name])[rows] for name in names} for rows in np.split(order, cuts)]
     plan = planned(parts[0], names)
-    x = [encoded(plan, part, _rows(part)) for part in parts]
+    x = [encoded(plan, part, rows_of(part)) for part in parts]
     basis = fitted(x[0], x[1])
     return {"plan": plan, "basis": basis, "held": whitened(basis, x[2])}
 
@@ -230,7 +231,3 @@ def _told(known: Memory, weights: Any, mean: Any) -> str:
                 how = "wider" if gap[p + j] > 0 else "narrower"
             told.append(f"{plan['columns'][i]['name']} ({columns[i]:.0%}; {plan['said'][j]} {how})")
     return ", ".join(told)
-
-
-def _rows(columns: Columns) -> int:
-    return max((len(values) for values in columns.values()), default=0)

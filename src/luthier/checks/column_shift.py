@@ -14,6 +14,7 @@ from luthier.errors import StateError
 from luthier.evidence import LARGEST
 from luthier.intervals import beta_quantile, binomial_tail, clopper_pearson_upper
 from luthier.names import register
+from luthier.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["ColumnShift"]
@@ -77,7 +78,7 @@ class ColumnShift:
         known: dict[str, Any] = {"columns": plans, "why": ""}
         if not plans:
             why = "; ".join(reasons) or "it has no column of numbers or categories"
-            known["why"] = f"not watched: the reference has {_rows(reference)} rows: {why}; {FEWEST} are needed"
+            known["why"] = f"not watched: the reference has {rows_of(reference)} rows: {why}; {FEWEST} are needed"
         known |= _bets(plans, self.block, self.slack)
         shape = known["members"].shape  # (columns, parts, cells)
         return {
@@ -90,7 +91,7 @@ class ColumnShift:
         known = memory["reference"]
         if known["why"]:
             return memory, silent(self.name, self.promise, known["why"])
-        n = _rows(window)
+        n = rows_of(window)
         if n:
             memory = self._after(memory, window, n)
         return memory, self._finding(memory)
@@ -355,7 +356,3 @@ def _missing(values: Any) -> Any:
 def _texts(values: Any) -> list[str]:
     """Categories as text of at most 64 characters."""
     return [str(value)[:LONGEST] for value in values.tolist()]
-
-
-def _rows(columns: Columns) -> int:
-    return max((len(values) for values in columns.values()), default=0)

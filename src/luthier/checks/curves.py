@@ -79,14 +79,12 @@ class Divergence:
         return _NONE
 
     def start(self, reference: Columns) -> Memory:
-        return {"n": 0, "first": math.nan, "mean": math.nan, "lowest": math.inf}
+        return dict(_UNSEEN)
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         memory = _fold(memory, window, ("train_loss",), _running)
         if memory["n"] < _ENOUGH:
-            return memory, silent(
-                self.name, _NONE, f"fewer than {_ENOUGH} training steps", limit=self.times, n=memory["n"]
-            )
+            return memory, _few(self.name, self.times, memory["n"])
         value = memory["mean"] / memory["lowest"] if memory["lowest"] > 0 else 1.0
         alarm = value > self.times and memory["mean"] > memory["first"]
         why = f"training loss went from {memory['first']:.3g} over {memory['lowest']:.3g} to {memory['mean']:.3g}"
@@ -108,14 +106,12 @@ class Plateau:
         return _NONE
 
     def start(self, reference: Columns) -> Memory:
-        return {"n": 0, "first": math.nan, "mean": math.nan, "lowest": math.inf}
+        return dict(_UNSEEN)
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         memory = _fold(memory, window, ("train_loss",), _running)
         if memory["n"] < _ENOUGH:
-            return memory, silent(
-                self.name, _NONE, f"fewer than {_ENOUGH} training steps", limit=self.fall, n=memory["n"]
-            )
+            return memory, _few(self.name, self.fall, memory["n"])
         value = 1 - memory["lowest"] / memory["first"] if memory["first"] > 0 else 1.0
         alarm = value < self.fall
         why = f"training loss fell by {value:.1%} in {memory['n']} steps"
@@ -145,9 +141,7 @@ class Unstable:
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         memory = _fold(memory, window, ("gradient_norm",), self._row)
         if memory["n"] < _ENOUGH:
-            return memory, silent(
-                self.name, _NONE, f"fewer than {_ENOUGH} training steps", limit=self.share, n=memory["n"]
-            )
+            return memory, _few(self.name, self.share, memory["n"])
         value = memory["spikes"] / memory["n"]
         why = f"{memory['spikes']} of {memory['n']} steps had a gradient over {self.times:g} times the usual"
         advice = "Raise fit.batch_size or lower fit.learning_rate, and look for broken records"
@@ -161,6 +155,13 @@ class Unstable:
         memory["spikes"] += memory["n"] > 0 and log > memory["log"] + math.log(self.times)
         memory["log"] = log if memory["n"] == 0 else (1 - _SMOOTH) * memory["log"] + _SMOOTH * log
         memory["n"] += 1
+
+
+_UNSEEN = {"n": 0, "first": math.nan, "mean": math.nan, "lowest": math.inf}  # what `_running` goes on from
+
+
+def _few(name: str, limit: float, n: int) -> Finding:
+    return silent(name, _NONE, f"fewer than {_ENOUGH} training steps", limit=limit, n=n)
 
 
 def _running(memory: dict[str, Any], loss: float) -> None:

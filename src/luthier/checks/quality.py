@@ -10,6 +10,7 @@ import numpy as np
 from luthier.checks.base import Memory, silent
 from luthier.evidence import clopper_pearson_upper, level_ever, level_now, rise, watch_rise
 from luthier.names import register
+from luthier.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Quality"]
@@ -44,7 +45,7 @@ class Quality:
 
     def start(self, reference: Columns) -> Memory:
         """Memory from the numeric columns of the reference, each (n,)."""
-        n, names = _rows(reference), [name for name in NUMERIC if name in reference]
+        n, names = rows_of(reference), [name for name in NUMERIC if name in reference]
         known: dict[str, Any] = {"columns": names, "limits": {}, "low": -np.inf, "high": np.inf, "why": ""}
         if n < FEWEST or not names:
             known["why"] = f"not watched: the reference has {n} rows and {len(names)} numeric columns; " + (
@@ -79,7 +80,7 @@ class Quality:
 
     def _observe(self, known: Memory, columns: Columns) -> dict[str, Any]:
         """Which rows are bad, (n,) a stream."""
-        n = _rows(columns)
+        n = rows_of(columns)
         missing = np.zeros(n, bool)
         for name in known["columns"]:
             missing |= ~np.isfinite(_column(columns, name)) if name in columns else True
@@ -111,10 +112,6 @@ class Quality:
             check=self.name, value=value, limit=limit, evidence=min(evidence, 1e300), promise=self.promise,
             alarm=bool(alarm_n), n=n, why=why,
         )  # fmt: skip
-
-
-def _rows(columns: Columns) -> int:
-    return max((len(values) for values in columns.values()), default=0)
 
 
 def _column(columns: Columns, name: str) -> Any:

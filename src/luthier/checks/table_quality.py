@@ -12,6 +12,7 @@ from luthier.checks.base import Memory, silent
 from luthier.evidence import LARGEST, RISE_SHARES, clopper_pearson_upper, sr_counts
 from luthier.names import register
 from luthier.statistics.base import hash64, known_when
+from luthier.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["TableQuality"]
@@ -62,7 +63,7 @@ class TableQuality:
 
     def start(self, reference: Columns) -> Memory:
         """Memory from whatever columns the reference has, each (n,) or (n, d)."""
-        n = _rows(reference)
+        n = rows_of(reference)
         names = [name for name in sorted(reference) if name not in (self.id, "at") and known_when(name) == "answer"]
         names = [name for name in names if np.asarray(reference[name]).ndim in (1, 2)][:MOST]
         known: dict[str, Any] = {"why": "", "columns": {}, "rules": [], "limits": np.zeros(0)}
@@ -87,7 +88,7 @@ class TableQuality:
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         """Go on with all columns of the window; it may lack some, and have others."""
-        known, n = memory["reference"], _rows(window)
+        known, n = memory["reference"], rows_of(window)
         if known["why"]:
             return memory, silent(self.name, self.promise, known["why"])
         if not n:
@@ -104,7 +105,7 @@ class TableQuality:
 
     def _observe(self, known: Memory, columns: Columns, memory: Memory) -> tuple[dict[_Rule, Any], dict[str, Any]]:
         """Which rows break which rule, (n,) each, and what to remember of them."""
-        n, bad, last = _rows(columns), {}, dict(memory["last"])
+        n, bad, last = rows_of(columns), {}, dict(memory["last"])
         for name, about in known["columns"].items():
             values = np.asarray(columns[name]) if name in columns else np.full(n, np.nan)
             for rule, hit in _faults(about, values, last.get(name)).items():
@@ -183,10 +184,6 @@ def _evidence(log: np.ndarray) -> np.ndarray:
     """The e-SR statistic of each stream (streams,) in rows, from log M of its bets (streams, K)."""
     value: np.ndarray = np.exp(np.minimum(log, 680.0)).mean(axis=1) * BLOCK
     return value
-
-
-def _rows(columns: Columns) -> int:
-    return max((len(values) for values in columns.values()), default=0)
 
 
 def _learn(values: np.ndarray) -> dict[str, Any]:

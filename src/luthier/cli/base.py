@@ -26,11 +26,12 @@ __all__ = [
     "Number",
     "app",
     "bar_for",
+    "columns",
     "emit",
     "number",
     "opened",
     "plain",
-    "roles",
+    "scoring",
     "show",
     "stopping",
     "tell",
@@ -112,15 +113,23 @@ def windows(every: str | None) -> str | float | None:
     return float(every)
 
 
-def roles(given: list[str] | None) -> dict[str, str | list[str]]:
-    """target=churned score=p as a dictionary; several columns of one role are separated by commas."""
+def columns(given: list[str] | None) -> dict[str, str | list[str]]:
+    """target=churned predicted=said as a dictionary; several columns for one of ours are separated by commas."""
     found: dict[str, str | list[str]] = {}
     for one in given or []:
-        name, equals, column = one.partition("=")
-        if not (equals and column):
-            raise UsageError(f"--role {one}: say which column it is, such as --role target=churned")
-        found[name] = column.split(",") if name == "probabilities" else column
+        name, equals, theirs = one.partition("=")
+        if not (equals and theirs):
+            raise UsageError(f"--column {one}: say which column it is, such as --column target=churned")
+        found[name] = theirs.split(",") if "," in theirs else theirs
     return found
+
+
+def scoring(task: str | None, labels: str | None) -> Any:
+    """How answers are scored; labels that are all whole numbers are numbers."""
+    from luthier.scoring import Scoring
+
+    names = tuple(labels.split(",")) if labels else None
+    return Scoring(task or "", tuple(map(int, names)) if names and all(map(str.isdecimal, names)) else names)
 
 
 def utc(moment: datetime | None) -> datetime | None:

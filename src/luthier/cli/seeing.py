@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.base import HERE, File, Json, app, bar_for, emit, opened, roles, show, tell, utc, windows
+from luthier.cli.base import HERE, File, Json, app, bar_for, columns, emit, opened, scoring, show, tell, utc, windows
 from luthier.errors import UsageError
 
 
@@ -90,8 +90,12 @@ def report(
     category: Annotated[
         list[str] | None, typer.Option("--category", help="A column of numbers that are names; may be given again.")
     ] = None,
-    role: Annotated[
-        list[str] | None, typer.Option("--role", help="target=churned, predicted=…, score=…; may be given again.")
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Our name to yours: target=churned; may be given again.")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="binary, regression …: see the monitor's tasks.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="All labels, by commas; the last of two is the positive one.")
     ] = None,
     alpha: Annotated[float, typer.Option("--alpha", help="The share of wrong findings that is allowed.")] = 0.05,
     relevant: Annotated[
@@ -128,7 +132,8 @@ def report(
         if compare:
             made = reports.compare_projects([stack.enter_context(opened(one)) for one in projects or [file]], bar)
         elif reference and current:
-            options |= {"at": at, "relevant": relevant, "categories": category or (), "roles": roles(role)}
+            options |= {"at": at, "relevant": relevant, "categories": category or ()}
+            options |= {"task": scoring(task, labels), "columns": columns(column)}
             made = reports.of_files(kind or "drift", reference, current, bar, **options)
         elif reference or current:
             raise UsageError("a report on files needs both: --reference and --current")

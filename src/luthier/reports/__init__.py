@@ -12,7 +12,9 @@ import numpy as np
 from luthier import tablefiles
 from luthier.errors import UsageError
 from luthier.reports import compare, drift, performance, quality
-from luthier.reports.base import Report, Series, Table
+from luthier.reports.base import Report, Series
+from luthier.scoring import Scoring
+from luthier.tabular import Table
 
 __all__ = ["KINDS", "Report", "compare_projects", "of_files", "of_project", "report"]
 
@@ -24,15 +26,16 @@ KINDS = ("drift", "performance", "quality")
 def report(
     kind: Literal["drift", "performance", "quality"], reference: Table, current: Table, *, at: Any = None,
     every: str | float | None = None, chunk: int | None = None, alpha: float = 0.05, relevant: float = 0.0,
-    categories: Iterable[str] = (), roles: Mapping[str, str | Sequence[str]] | None = None, title: str = "",
+    categories: Iterable[str] = (), task: str | Scoring | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None, title: str = "",
 ) -> Report:  # fmt: skip
     """A drift, performance or data-quality report of `current` against `reference`, for one window or a series.
 
     Tables are dictionaries of numpy arrays, Arrow tables, pandas or Polars frames; `current` may be an iterable of them
     (Parquet batches), read once. A series: `at`, a column of times or times (n,), with `every` ("hour", "day", "week",
     "month" or minutes, UTC), or `chunk` rows. Alarms: e-BH at `alpha` over all columns and windows. `relevant` (drift):
-    the smallest Jensen–Shannon distance that matters. `categories`: columns of numbers that are names. `roles`
-    (performance): which column is the target, predicted, score … where their names do not say so.
+    the smallest Jensen–Shannon distance that matters. `categories`: columns of numbers that are names. `task` and
+    `columns` (performance) as for `luthier.Monitor`: a task or a `Scoring`, and our column names to yours.
 
     Raises UsageError for another kind, StateError when a table cannot be read.
 
@@ -48,7 +51,9 @@ def report(
     if kind == "quality":
         return quality.report(reference, current, series, title=named, alpha=alpha, categories=categories)
     if kind == "performance":
-        return performance.report(reference, current, series, title=named, alpha=alpha, roles=roles or {})
+        return performance.report(
+            reference, current, series, title=named, alpha=alpha, task=task, columns=columns or {}
+        )
     raise UsageError(f"{kind!r} is no kind of report; known are {', '.join(KINDS)}")
 
 
@@ -70,10 +75,22 @@ def of_project(
     if options["at"] is None and (options.get("every") or kind == "performance") and not options.get("chunk"):
         options["at"] = "at"
     if kind == "performance":
-        return report(kind, known, answers, roles={"labels": champion.about["labels"]}, **options)
+        labels = tuple(champion.about["labels"])
+        known, answers = (_named(table, labels) for table in (known, answers))
+        scoring = Scoring("binary" if len(labels) == 2 else "multiclass", labels)
+        return report(kind, known, answers, task=scoring, **options)
     names = [name for name in known if np.ndim(known[name]) == 1 and name in answers and name not in _LATE]
     cut = ["at"] if options["at"] else []
     return report(kind, {n: known[n] for n in names}, {n: answers[n] for n in [*names, *cut]}, categories=_INDEX & {*names}, **options)  # fmt: skip
+
+
+def _named(table: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """The table with labels for their indices, "" where one is missing; -1 is."""
+    names = np.array([*labels, ""])
+    return {
+        **table,
+        **{name: names[np.asarray(table[name], np.int64)] for name in ("predicted", "target") if name in table},
+    }
 
 
 _LATE = ("target", "loss", "target_score")  # what only labels tell

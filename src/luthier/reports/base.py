@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from luthier.errors import StateError
 from luthier.evidence import e_bh
-from luthier.files import moment
-from luthier.frames import columns_of, is_table, length_of, names_of, part_of
+from luthier.moments import unix_seconds
 from luthier.results import frame
 from luthier.sheets import Sheet
 from luthier.stages import report
 from luthier.story import clean
+from luthier.tables import arrays, first_wrong
+from luthier.tabular import Table, names_of, part_of, parts_of, rows_of
 from luthier.types import Finding
 
-__all__ = ["Report", "Series", "Table", "Window", "decided", "fold", "parts_of", "plural", "share_text"]
+__all__ = ["Report", "Series", "Window", "decided", "fold", "plural", "share_text"]
 
-Table: TypeAlias = Any
-"""A dictionary of numpy arrays, an Arrow table, a pandas or Polars frame, or an iterable of them (read once)."""
 T = TypeVar("T")
 _SPANS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
 _MONDAY = 345_600.0  # seconds from 1 January 1970, a Thursday, to the first Monday
@@ -140,20 +139,9 @@ class Series:
         """The columns of a table that are compared: all but that of the times."""
         return [name for name in names_of(table) if not (isinstance(self.at, str) and name == self.at)]
 
-
-def parts_of(table: Table) -> Iterable[Any]:
-    """A table as one part, a stream of tables as it is.
-
-    Raises StateError for what is neither.
-    """
-    if is_table(table):
-        return [table]
-    if not isinstance(table, Iterable) or isinstance(table, str | bytes | np.ndarray):
-        raise StateError(
-            f"a {type(table).__name__} is not a table. Give a dictionary of numpy arrays, an Arrow table, a pandas or "
-            f"Polars frame, or an iterable of them"
-        )
-    return table
+    def without(self, table: Any) -> Any:
+        """The table without its times."""
+        return part_of(table, names=self.named(table))
 
 
 def fold(table: Table, series: Series, step: Callable[[T | None, Any], T]) -> tuple[dict[Window, T], int]:
@@ -175,7 +163,7 @@ def fold(table: Table, series: Series, step: Callable[[T | None, Any], T]) -> tu
             found[window] = step(found.get(window), chosen)
             if len(found) > MOST_WINDOWS:
                 raise StateError(f"more than {MOST_WINDOWS:,} windows: cut into longer ones with `every` or `chunk`")
-        row += length_of(part)
+        row += rows_of(part)
     if not found and first is not None:
         found[Window()] = step(None, part_of(first, slice(0, 0), series.named(first)))
     return {window: found[window] for window in sorted(found, key=lambda one: one.order)}, left_out
@@ -185,14 +173,14 @@ def _settled(series: Series, first: Any) -> Series:
     """Cut by time without a length: days, or hours where the first part spans two days at most."""
     if series.at is None or series.every is not None or series.chunk is not None:
         return series
-    known = _seconds(first, series.at, length_of(first))
+    known = _seconds(first, series.at, rows_of(first))
     known = known[~np.isnan(known)]
     return replace(series, every="hour" if len(known) and known.max() - known.min() <= 2 * _SPANS["day"] else "day")
 
 
 def _cut(part: Any, series: Series, row: int) -> Iterator[tuple[Window | None, Any]]:
     """(window, its rows as a slice or indices) of one part whose first row has the number `row`."""
-    n = length_of(part)
+    n = rows_of(part)
     if not series.cuts:
         yield Window(), slice(0, n)
         return
@@ -217,48 +205,19 @@ def _cut(part: Any, series: Series, row: int) -> Iterator[tuple[Window | None, A
 
 def _seconds(part: Any, at: Any, n: int) -> np.ndarray:
     """Unix seconds of every row (n,), NaN where a time is missing."""
-    if not isinstance(at, str):
-        part, at = {"at": np.asarray(at)}, "at"
-    elif at not in names_of(part):
+    if isinstance(at, str) and at not in names_of(part):
         raise StateError(f"there is no column {at!r} of times; there are {', '.join(names_of(part))}")
-    (column,) = columns_of(part_of(part, names=[at]))
-    values = column.values
-    if length_of({"at": values}) != n:
+    name = at if isinstance(at, str) else "at"
+    values = arrays(part_of(part, names=[at]) if isinstance(at, str) else {"at": at})[name]
+    if len(values) != n:
         raise StateError(f"{len(values)} times for {n} rows: give one a row")
-    if column.kind == "number":
-        return _unix(np.asarray(values, np.float64), at)
-    if column.kind == "time":
-        array = values if isinstance(values, np.ndarray) else _arrow_times(values, at)
-        found = array.astype("datetime64[us]").astype(np.int64) / 1e6
-        return np.where(np.isnat(array), np.nan, found)
-    texts = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
-    known = {text: _one_time(text, at) for text in set(texts)}
-    return np.array([known[text] for text in texts], np.float64)
-
-
-def _unix(seconds: np.ndarray, name: str) -> np.ndarray:
-    if (np.abs(seconds[np.isfinite(seconds)]) >= 2**33).any():
-        raise StateError(
-            f"column {name!r} holds {np.nanmax(seconds):g}: no Unix seconds (milliseconds? divide by 1000)"
-        )
-    return np.where(np.isfinite(seconds), seconds, np.nan)
-
-
-def _arrow_times(values: Any, name: str) -> np.ndarray:
-    import pyarrow as pa
-
-    if pa.types.is_time(values.type) or pa.types.is_duration(values.type):
-        raise StateError(f"column {name!r} holds {values.type}: that is no moment; name a column of dates and times")
-    found: np.ndarray = values.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
-    return found
-
-
-def _one_time(text: Any, name: str) -> float:
-    try:
-        found = moment(text)
-    except (ValueError, TypeError) as error:
-        raise StateError(f"column {name!r} holds {str(text)[:40]!r}, which is no time: {error}") from None
-    return math.nan if found is None else found.timestamp()
+    seconds, numbers = unix_seconds(values), values.dtype.kind in "biuf"
+    known = np.isfinite(values) if numbers else np.array([one not in (None, "") for one in values.tolist()], bool)
+    with np.errstate(invalid="ignore"):
+        wrong = known & ~(np.abs(seconds) < 2**33)  # the year 2242; milliseconds lie far beyond it
+    way_out = "Milliseconds? Divide by 1000" if numbers else "Give ISO 8601 text, datetimes or Unix seconds"
+    first_wrong(name, wrong, values, "hold no time", way_out)
+    return seconds
 
 
 def _starts(seconds: np.ndarray, every: str | float) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.errors import StateError
-from luthier.reports.base import Report, Series, Table, Window, decided, fold, plural
+from luthier.reports.base import Report, Series, Window, decided, fold, plural
 from luthier.sheets import Bars, Cell, Figure, Grid, Line, Mark, Section, Sheet, bars_of
 from luthier.stages.drift import Drift, Summary, drift, summarise
+from luthier.tabular import Table
 from luthier.types import Finding
 
 __all__ = ["report"]
@@ -52,14 +53,8 @@ def report(
 
 
 def _summed(reference: Table, series: Series, named: tuple[str, ...]) -> Summary:
-    states, _ = fold(reference, Series(), lambda state, part: _step(state, _without(part, series), named))
+    states, _ = fold(reference, Series(), lambda state, part: _step(state, series.without(part), named))
     return next(iter(states.values()), Summary())
-
-
-def _without(part: Any, series: Series) -> Any:
-    from luthier.frames import part_of
-
-    return part_of(part, names=series.named(part))
 
 
 def _step(state: Summary | None, part: Any, named: tuple[str, ...]) -> Summary:

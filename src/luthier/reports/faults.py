@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from luthier.extremes import all_in_one, beyond, novel
-from luthier.frames import Column, columns_of, length_of
+from luthier.frames import Column, columns_of
 from luthier.homogeneity import e_value
 from luthier.reports.base import share_text
-from luthier.stages.drift import Summary, summarise
 from luthier.statistics.base import hash64, share
 from luthier.statistics.histogram import aligned
+from luthier.summaries import Summary, summarise
+from luthier.tabular import rows_of
 from luthier.types import Estimate, Finding, Promise
 
 __all__ = ["CONFIDENCE", "HASHED", "RULES", "State", "column_names", "faults_of", "missing_share", "summed"]
@@ -57,7 +58,7 @@ def summed(state: State | None, part: Any, named: tuple[str, ...], ranges: Mappi
     outside = {
         one.name: _outside(one, ranges[one.name]) for one in columns if one.name in ranges and one.kind == "number"
     }
-    n, kept = length_of(part), 0 if state is None else sum(map(len, state.hashes))
+    n, kept = rows_of(part), 0 if state is None else sum(map(len, state.hashes))
     hashes = (_row_hashes(columns, n),) if n and kept < HASHED else ()
     ids = tuple(_hashes(one) for one in columns if one.name == _ID and n and kept < HASHED)
     fresh = State(summarise(part, named), outside, hashes, ids)

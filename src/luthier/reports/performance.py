@@ -9,50 +9,65 @@ from typing import Any
 
 import numpy as np
 
-from luthier.answers import Understood, understand
 from luthier.errors import StateError
-from luthier.frames import is_table
-from luthier.reports.base import Report, Series, Table, Window, decided, fold, parts_of, plural
-from luthier.reports.measured import NEWEST, Reader, State, level, started
+from luthier.reports.base import Report, Series, Window, decided, fold, plural
+from luthier.reports.measured import NEWEST, Reader, State, started
+from luthier.scoring import Scoring
 from luthier.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
 from luthier.stages.drift import drift
 from luthier.statistics.calibration import reliability
 from luthier.statistics.confusion import matrix
 from luthier.statistics.curves import precision_recall, roc
+from luthier.tabular import Table, is_table, parts_of
 from luthier.types import Estimate, Finding, Promise
 
 __all__ = ["report"]
 
-_PANELS = ("accuracy", "roc_auc", "f1", "f1_macro", "log_loss", "ece", "mae", "rmse", "bias", "r2")
+_PANELS = (
+    "loss",
+    "hamming_loss",
+    "ndcg",
+    "accuracy",
+    "roc_auc",
+    "f1",
+    "f1_macro",
+    "log_loss",
+    "ece",
+    "mae",
+    "rmse",
+    "bias",
+    "r2",
+)
 _CURVE = 400  # points of a drawn curve
 _CLASSES = 40  # classes whose confusion matrix is drawn
-_LOWER = ("log_loss", "brier", "ece", "mae", "rmse")
+_LOWER = ("loss", "hamming_loss", "log_loss", "brier", "ece", "mae", "rmse")
 """Metrics that are better when smaller."""
 
 
 def report(
-    reference: Table, current: Table, series: Series, *, title: str, alpha: float, roles: Mapping[str, Any]
+    reference: Table, current: Table, series: Series, *, title: str, alpha: float, task: str | Scoring | None,
+    columns: Mapping[str, Any],
 ) -> Report:  # fmt: skip
     """Metrics of every window with intervals beside the reference's; an alarm where the errors grew, by e-BH.
 
     Raises StateError when the reference is no table, has no target or answers, or no labelled row.
     """
     known = reference if is_table(reference) else _one(reference)
-    about = understand(known, roles)
-    reader, base = started(about, known)
-    if not reader.labelled(base):
+    times = [series.at] if isinstance(series.at, str) else []
+    reader, base = started(known, task, columns, times)
+    if not base.labelled:
         raise StateError("the reference has no labelled row: give the model's good days with their targets")
     states, left_out = fold(current, series, reader.step)
     if not states:
         raise StateError("the current table has no part at all; give a table, if need be one without rows")
     findings = _findings(reader, base, states, series, alpha)
     loud = {one.slice for one in findings if one.alarm and one.promise.kind != "none"}
-    measured = {window: reader.metrics(state) for window, state in states.items()}
+    measured = {window: reader.measured(state) for window, state in states.items()}
     guessed = {window: reader.estimated(state) for window, state in states.items()}
-    good = reader.metrics(base)
+    good = reader.measured(base)
     items = [item for window in states for item in _items(window, good, measured[window], guessed[window])]
     sections = (_series if series.cuts else _single)(reader, base, states, measured, guessed, loud)
-    notes = _notes(about, alpha, guessed, series, left_out, _contradicted(reader, measured, guessed))
+    notes = _notes(reader, alpha, guessed, series, left_out, _contradicted(reader, measured, guessed))
     sheet = Sheet(
         title, _headline(reader, good, states, measured, guessed, findings, series), _status(reader, states, loud),
         _facts(reader, base, states, measured, guessed), sections, notes,
@@ -85,28 +100,29 @@ def _findings(
         one = drift(base.errors, state.errors).finding("error")
         found.append(
             replace(
-                one, slice=name, value=level(state), limit=level(base), why=_why(reader, base, state, window, series)
+                one,
+                slice=name,
+                value=reader.level(state),
+                limit=reader.level(base),
+                why=_why(reader, base, state, window, series),
             )
         )
         found += [
-            Finding("answers", count, 0.0, 1.0, Promise("none"), True, state.rows, f"{window.name}: {count:,} of {state.rows:,} rows have {what}; they are left out. {_WAY_OUT}", what, name)
-            for what, count in state.odd.items()
+            Finding("answers", count, 0.0, 1.0, Promise("none"), True, state.rows, f"{window.name}: column {one.column!r}: {count:,} of {state.rows:,} rows {one.rule}; they are left out. {one.way_out}", one.column, name)
+            for one, count in state.odd.items()
         ]  # fmt: skip
     worse = {one.slice for one in found if one.check != "answers" and one.value > one.limit}
     return decided(found, alpha, lambda one: one.slice in worse)
 
 
-_WAY_OUT = "Correct them where they are made, or name another column in `roles`"
-
-
 def _why(reader: Reader, base: State, state: State, window: Window, series: Series) -> str:
-    before, after = level(base), level(state)
-    what = "mean absolute error" if reader.about.task == "regression" else "share of wrong answers"
+    before, after = reader.level(base), reader.level(state)
+    what = {"mae": "mean absolute error", "accuracy": "share of wrong answers"}.get(reader.main, "mean loss")
     if math.isnan(after):
         return f"{window.name}: no labelled row among {state.rows:,}: the {what} is unknown"
     return (
-        f"{window.name}: {what} {after:.4g} in {reader.labelled(state):,} labelled rows, {before:.4g} in "
-        f"{reader.labelled(base):,} of the reference"
+        f"{window.name}: {what} {after:.4g} in {state.labelled:,} labelled rows, {before:.4g} in "
+        f"{base.labelled:,} of the reference"
     )
 
 
@@ -134,10 +150,6 @@ def _items(
 # -- telling ----
 
 
-def _main(reader: Reader) -> str:
-    return "mae" if reader.about.task == "regression" else "accuracy"
-
-
 def _said(one: Estimate) -> str:
     return f"{one.value:.4g} ({one.low:.4g} to {one.high:.4g})" if one.n else "unknown"
 
@@ -146,8 +158,8 @@ def _headline(
     reader: Reader, good: Mapping[str, Estimate], states: Mapping[Window, State], measured: Mapping[Window, Any],
     guessed: Mapping[Window, Any], findings: Sequence[Finding], series: Series,
 ) -> str:  # fmt: skip
-    name, rows = _main(reader), sum(state.rows for state in states.values())
-    word = {"mae": "Mean absolute error", "accuracy": "Accuracy"}[name]
+    name, rows = reader.main, sum(state.rows for state in states.values())
+    word = {"mae": "Mean absolute error", "ndcg": "NDCG"}.get(name, name.replace("_", " ").capitalize())
     reference = f"{_said(good[name])} on the reference"
     loud = [one for one in findings if one.alarm and one.promise.kind != "none"]
     if not rows:
@@ -157,7 +169,7 @@ def _headline(
         bad = sorted(order.index(one.slice) for one in loud)
         if bad:
             return f"Errors grew in {len(bad):,} of {plural(len(order), 'window')}, first in {order[bad[0]]}. {word} was {reference}."
-        labelled = sum(reader.labelled(state) > 0 for state in states.values())
+        labelled = sum(state.labelled > 0 for state in states.values())
         return f"No growth of errors is shown in {plural(labelled, 'window')} with labels, of {len(order):,}. {word} was {reference}."
     (window,) = states
     one, (guess, why) = measured[window][name], guessed[window]
@@ -172,19 +184,19 @@ def _headline(
 def _status(reader: Reader, states: Mapping[Window, State], loud: set[str]) -> Mark:
     if loud:
         return Mark("errors grew", "bad")
-    labelled = any(reader.labelled(state) for state in states.values())
+    labelled = any(state.labelled for state in states.values())
     return Mark("no growth shown", "good") if labelled else Mark("no labels")
 
 
 def _facts(
     reader: Reader, base: State, states: Mapping[Window, State], measured: Mapping[Window, Any], guessed: Mapping[Window, Any]
 ) -> list[tuple[str, str, str]]:  # fmt: skip
-    rows, labelled = sum(one.rows for one in states.values()), sum(reader.labelled(one) for one in states.values())
+    rows, labelled = sum(one.rows for one in states.values()), sum(one.labelled for one in states.values())
     valid = sum(bool(guess) for guess, _ in guessed.values())
     found = [
         ("answers", f"{rows:,}", f"in {plural(len(states), 'window')}" if len(states) > 1 else "rows of current"),
         ("labelled", f"{labelled:,}", f"{labelled / rows:.0%} of the answers" if rows else "no rows"),
-        ("reference", f"{reader.labelled(base):,}", "labelled rows"),
+        ("reference", f"{base.labelled:,}", "labelled rows"),
     ]
     if reader.check is not None:
         found.append(("estimated without labels", f"{valid} of {len(states)}", "windows where the estimate is valid"))
@@ -193,17 +205,16 @@ def _facts(
 
 def _contradicted(reader: Reader, measured: Mapping[Window, Any], guessed: Mapping[Window, Any]) -> list[str]:
     """Windows in which labels say that the estimate without them is wrong: the interval of one and the other are apart."""
-    name = _main(reader)
+    name = reader.main
     return [w.name for w, (guess, _) in guessed.items() if name in guess and _apart(guess[name], measured[w][name])]
 
 
 def _notes(
-    about: Understood, alpha: float, guessed: Mapping[Window, Any], series: Series, left_out: int,
+    reader: Reader, alpha: float, guessed: Mapping[Window, Any], series: Series, left_out: int,
     contradicted: Sequence[str],
 ) -> tuple[str, ...]:  # fmt: skip
     found = [
-        f"Read as {about.why}."
-        + (f" The positive class is {about.classes[about.positive]!r}." if about.positive >= 0 else ""),
+        f"Read as {reader.scoring.said}.",
         f"An alarm says that the errors are not distributed as the reference's and are larger on average: of the windows "
         f"named, a share of at most {alpha:g} is wrong on average (e-BH over exact e-values). Other metrics are shown with "
         f"95 % intervals; “apart” means that they and the reference's have nothing in common.",
@@ -232,7 +243,7 @@ def _single(
     guessed: Mapping[Window, Any], loud: set[str],
 ) -> list[Section]:  # fmt: skip
     ((window, state),) = states.items()
-    good, seen, (guess, _) = reader.metrics(base), measured[window], guessed[window]
+    good, seen, (guess, _) = reader.measured(base), measured[window], guessed[window]
     lines: list[list[Cell]] = [
         [
             name.replace("_", " "),
@@ -258,18 +269,18 @@ def _change(name: str, before: Estimate, after: Estimate) -> Mark:
 
 def _pictures(reader: Reader, base: State, state: State) -> list[Section]:
     """What only one window can show: confusion, curves, reliability, or the distribution of errors."""
-    if reader.about.task == "regression":
+    if reader.main == "mae":
         sides = [one.signed.columns.get("error") for one in (base, state)]
         bars = bars_of("number", sides[0]["state"], sides[1]["state"]) if sides[0] and sides[1] else None
         lede = "How far answers lie from the truth; the reference in grey, current before it. Right of the middle: too high."
         table = Grid(("", "reference and current"), ("", ""), [["predicted − target", bars]])
         return [Section("errors", "Errors", lede, table=table)]
-    found = [_matrix(reader, state)] if reader.labelled(state) else []
-    if "curves" in reader.statistics:
+    found = [_matrix(reader, state)] if state.labelled and "confusion" in state.statistics else []
+    if "curves" in state.statistics:
         about = {name: _curve(one.statistics["curves"]) for name, one in (("reference", base), ("current", state))}
         found.append(Section("curves", "ROC and precision–recall", "", [Figure("curves_of_scores", about, "ROC and precision–recall curves")]))  # fmt: skip
-    if "calibration" in reader.statistics:
-        said = "score" if "curves" in reader.statistics else "confidence"
+    if "calibration" in state.statistics:
+        said = "score" if "curves" in state.statistics else "confidence"
         sides_ = {name: reliability(one.statistics["calibration"]) for name, one in (("reference", base), ("current", state))}  # fmt: skip
         lede = f"On the dashed line a {said} of 0.8 comes true 8 times in 10; below it the model is too sure."
         found.append(Section("reliability", "Reliability", lede, [Figure("reliability", {**sides_, "said": said}, "reliability curve")]))  # fmt: skip
@@ -277,9 +288,8 @@ def _pictures(reader: Reader, base: State, state: State) -> list[Section]:
 
 
 def _matrix(reader: Reader, state: State) -> Section:
-    about = reader.about
     seen, counts = matrix(state.statistics["confusion"])
-    names = [about.classes[int(i)] for i in seen]
+    names = [str((reader.scoring.labels or seen)[int(i)]) for i in seen]
     lines: list[list[Cell]] = [
         [there, here, int(counts[i, j]), int(counts[i, j]) / max(int(counts[i].sum()), 1)]
         for i, there in enumerate(names)
@@ -311,7 +321,7 @@ def _series(
     reader: Reader, base: State, states: Mapping[Window, State], measured: Mapping[Window, Any],
     guessed: Mapping[Window, Any], loud: set[str],
 ) -> list[Section]:  # fmt: skip
-    good, windows = reader.metrics(base), list(states)
+    good, windows = reader.measured(base), list(states)
     drawn = [
         name for name in _PANELS if name in good and any(measured[w][name].n or name in guessed[w][0] for w in windows)
     ][:5]
@@ -319,15 +329,15 @@ def _series(
         {
             "metric": name.replace("_", " "), "reference": good[name], "values": [measured[w][name] for w in windows],
             "estimated": [guessed[w][0].get(name, Estimate()) for w in windows],
-            "loud": [w.name in loud and name == _main(reader) for w in windows],
+            "loud": [w.name in loud and name == reader.main for w in windows],
         }
         for name in drawn
     ]  # fmt: skip
     figure = Figure("metrics", {"windows": [w.name for w in windows], "metrics": panels}, "metrics over windows")
-    shown = list(dict.fromkeys([_main(reader), *drawn]))[:4]
+    shown = list(dict.fromkeys([reader.main, *drawn]))[:4]
     lines: list[list[Cell]] = [
         [
-            w.name, states[w].rows, reader.labelled(states[w]), Mark("errors grew", "bad") if w.name in loud else Mark(""),
+            w.name, states[w].rows, states[w].labelled, Mark("errors grew", "bad") if w.name in loud else Mark(""),
             *(measured[w][name] if measured[w][name].n else None for name in shown), _guess(reader, guessed[w]),
         ]
         for w in windows
@@ -338,7 +348,7 @@ def _series(
         "labelled",
         "",
         *(name.replace("_", " ") for name in shown),
-        f"{_main(reader)} without labels",
+        f"{reader.main} without labels",
     )
     kinds = ("number", "number", "number", "", *("number" for _ in shown), "number")
     lede = "Blue is measured, with its interval, red an alarm; orange is estimated without labels; the grey band is the reference's interval."
@@ -351,6 +361,6 @@ def _series(
 
 
 def _guess(reader: Reader, guess: tuple[Mapping[str, Estimate], str]) -> Cell:
-    if _main(reader) in guess[0]:
-        return guess[0][_main(reader)]
+    if reader.main in guess[0]:
+        return guess[0][reader.main]
     return "unknown" if guess[1] else None

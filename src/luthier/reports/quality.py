@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.errors import StateError
-from luthier.frames import part_of
-from luthier.reports.base import Report, Series, Table, Window, decided, fold, plural
+from luthier.reports.base import Report, Series, Window, decided, fold, plural
 from luthier.reports.faults import CONFIDENCE, HASHED, RULES, State, column_names, faults_of, missing_share, summed
 from luthier.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
 from luthier.statistics.base import share
+from luthier.tabular import Table
 from luthier.types import Estimate, Finding
 
 __all__ = ["RULES", "report"]
@@ -23,7 +23,7 @@ def report(
 ) -> Report:
     """Hold every window's rows against the reference's; alarms by e-BH over all columns, rules and windows together."""
     named = tuple(categories)
-    first, _ = fold(reference, Series(), lambda state, part: summed(state, _without(part, series), named, {}))
+    first, _ = fold(reference, Series(), lambda state, part: summed(state, series.without(part), named, {}))
     base = next(iter(first.values()), None)
     if base is None or not base.summary.columns:
         raise StateError("the reference has no columns; give a table of the model's good days")
@@ -41,10 +41,6 @@ def report(
     items = [_item(base, state, window, name, findings, series) for window, state in states.items() for name in column_names(base, state)]  # fmt: skip
     sheet = _sheet(title, base, states, findings, series)
     return Report("quality", findings, tuple(items), tuple(states), replace(sheet, notes=_notes(alpha, left_out, series, states)))  # fmt: skip
-
-
-def _without(part: Any, series: Series) -> Any:
-    return part_of(part, names=series.named(part))
 
 
 # -- telling ----

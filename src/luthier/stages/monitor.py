@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,8 @@ from luthier.ordered import ids_of, in_order, repeated
 from luthier.predicates import Slices
 from luthier.saved import about, made, packed, unpacked
 from luthier.scoring import Scoring
-from luthier.tables import arrays, first_wrong, is_table, rows_of, times
+from luthier.tables import arrays, first_wrong, times
+from luthier.tabular import is_table, rows_of
 from luthier.types import Columns, Estimate, Finding, utc_now
 from luthier.waiting import Waiting
 
@@ -43,8 +43,8 @@ class Monitor:
     `reference`: a table (dictionary of arrays, Arrow, pandas, Polars) of held-out records that the model was accepted
     on: `predicted` or `probabilities` and `target`, or `loss`, for the risk checks; `confidence` and `embedding` for
     the label-free ones. `task`: its name or a `Scoring`, None: found from the columns; `said` says what was found.
-    `columns`: our name to yours, such as {"predicted": "y_pred"}. A check whose columns are missing says so in its
-    finding and never alarms. A window that is refused (StateError) changes nothing.
+    `columns`: our name to yours, such as {"predicted": "said"}; usual ones are known (`luthier.aliases`). A check whose
+    columns are missing says so in its finding and never alarms. A window that is refused (StateError) changes nothing.
 
     >>> rng = np.random.default_rng(0)
     >>> good = {"loss": (rng.random(2000) < 0.1).astype(float)}
@@ -67,9 +67,9 @@ class Monitor:
     ) -> None:
         self.options = options or MonitorOptions()
         self.subject = subject
-        self._table = partial(arrays, names=dict(columns or {}))
-        raw = self._table(reference)
-        self.scoring = (task if isinstance(task, Scoring) else Scoring(task or "")).learn(raw)
+        scoring = Scoring.of(reference, task, columns)
+        raw = scoring.read(reference)
+        self.scoring = scoring.learn(raw)
         self._about = about(self.scoring, self.options.window_minutes)
         scored = self.scoring.score(raw)
         self._reference = _seen(scored)
@@ -95,7 +95,7 @@ class Monitor:
         `at`: event times; the column `at` where None, and now without one. Raises StateError for an id that occurs
         twice or waits for its label already.
         """
-        table = arrays({**self._table(ids if is_table(ids) else {}), **self._table(columns)})
+        table = arrays({**self.scoring.read(ids if is_table(ids) else {}), **self.scoring.read(columns)})
         names = self._ids(table, id) if is_table(ids) else ids_of(ids)
         if table and len(names) != rows_of(table):
             raise StateError(f"{len(names)} ids for {rows_of(table)} answers: give one id an answer")
@@ -115,9 +115,9 @@ class Monitor:
         picked for labelling for what it is (`Request.at_random` of a label plan). Ids that were never answered, or are
         labelled already, are passed over and counted in `unknown_labels`.
         """
-        table = self._table(ids if is_table(ids) else {})
+        table = self.scoring.read(ids if is_table(ids) else {})
         names = self._ids(table, id) if is_table(ids) else ids_of(ids)
-        given = table | self._table({"target": target, "loss": loss, "at_random": at_random})
+        given = table | self.scoring.read({"target": target, "loss": loss, "at_random": at_random})
         brought = {name: values for name, values in given.items() if name in _LABELS}
         rows = {name: len(values) for name, values in brought.items() if name != "at_random"}
         if not rows or set(rows.values()) != {len(names)}:
@@ -288,7 +288,7 @@ class Monitor:
     def _window(self, when: str, columns: Any) -> dict[str, np.ndarray]:
         if when not in _WHEN:
             raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
-        return self._table(columns)
+        return self.scoring.read(columns)
 
     def _scored(self, when: str, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         scored = self.scoring.score(table)
