@@ -210,3 +210,9 @@ def test_a_season_is_no_drift_against_the_same_hours() -> None:
         assert drift(months, window).drifted  # against all hours, every hour looks changed
     with pytest.raises(StateError, match="one time a row"):
         summarise_by_hour({"x": np.zeros(3)}, at[0])
+
+
+def test_ids_are_not_compared() -> None:
+    result = drift({"id": np.arange(500)}, {"id": np.arange(500, 1000)})
+    assert result.drifted == ()
+    assert "ids are new in every row" in result.finding("id").why

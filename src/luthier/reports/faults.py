@@ -163,7 +163,7 @@ def _column(name: str, a: Any, b: Any, base: State, now: State, where: str) -> I
     n, of = now.summary.rows, base.summary.rows
     lost, known = q["missing"] + _lost(b, n), p["missing"] + _lost(a, of)
     yield _weighed(name, "missing", lost, n, known, of, e_value([of - known, known], [n - lost, lost]), where)
-    if "null" in (a["said"], b["said"]) or not q["n"] or not _same_kind(a, b):
+    if "null" in (a["said"], b["said"]) or not q["n"] or not _same_kind(a, b) or name == _ID:  # ids are new in every row
         return
     if a["kind"] == "number":
         low, high = now.beyond.get(name, (0, 0))

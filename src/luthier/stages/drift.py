@@ -117,10 +117,9 @@ def _compared(name: str, a: Summary, b: Summary) -> tuple[Finding, dict[str, flo
         return _schema(
             name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both"
         ), {}
-    if statistic_of(mine["kind"]) is None:
-        why = (
-            "a time moves on its own: compare its hour or its age" if mine["kind"] == "time" else "no numbers or names"
-        )
+    if name == "id" or statistic_of(mine["kind"]) is None:
+        moves = {"time": "a time moves on its own: compare its hour or its age"}
+        why = "ids are new in every row" if name == "id" else moves.get(mine["kind"], "no numbers or names")
         return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}"), {}
     if not (a.rows and b.rows):
         why = f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
