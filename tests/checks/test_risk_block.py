@@ -173,6 +173,9 @@ def test_over_a_season_it_looks_four_times_a_block_and_any_cut_gives_the_same() 
     assert check.step(memory, {"loss": np.ones(1000)})[1].why == "1000 of the first block of 1001 labels seen"
     after, finding = check.step(memory, {"loss": np.concatenate([np.zeros(4004), np.ones(520)])})
     assert finding.alarm
+    values = after["stream"]["values"]
+    assert finding.evidence == pytest.approx(1001 * np.mean(values))
+    assert len(set(values)) == 4
     assert after["alarm_n"] in {4004 + 250, 4004 + 500}  # not at the end of a season, 5005
     losses = np.concatenate([seasonal(rng, 3333, 0.1), rng.beta(2, 5, 2222)])
     assert check_check(check, reference, {"loss": losses}).alarm
