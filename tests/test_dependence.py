@@ -61,4 +61,4 @@ def test_block_means_are_nearly_independent_and_as_wide_as_said() -> None:
 
 @pytest.mark.parametrize("x", [np.zeros(0), np.zeros(1), np.ones(5), np.zeros(1000)])
 def test_short_and_constant_series(x: np.ndarray) -> None:
-    assert blocks(x) == (100, 1.0, 1.0, 0, max(min(100, len(x) // 8), 1))
+    assert blocks(x) == (100, 1.0, 1.0, 0, max(min(100, len(x) // 8), 1), 100)

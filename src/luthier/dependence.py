@@ -11,7 +11,8 @@ __all__ = ["Blocks", "blocks", "burst_length", "correlation_time", "season_lengt
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 SHORTEST = 100  # observations of a block
-BURSTS = 40  # burst lengths a block: at 10 of them, bursty errors still raised false alarms in 27 % of runs
+BURSTS = 20  # burst lengths a block: their sums are nearly normal
+WIDER = 2  # times as long are the blocks whose variance is measured, which short ones understate
 ENOUGH = 8  # blocks that a variance is measured on
 NEWEST = 2**18  # rows of a long reference that are looked at
 PERIODS = 3  # times that a season must be seen
@@ -24,7 +25,7 @@ class Blocks(NamedTuple):
     """How a series is cut: `length` of a block, and what it was chosen from.
 
     `clumping`: variance of a block's mean over that of independent rows; `burst` and `season` in rows, season 0 for
-    none; `measured`: length of the blocks that were compared, shorter than `length` where the series holds too few.
+    none; `measured`: length of the blocks whose means were compared, `wide` what it would be in a long enough series.
     """
 
     length: int
@@ -32,6 +33,7 @@ class Blocks(NamedTuple):
     burst: float
     season: int
     measured: int
+    wide: int
 
 
 def correlation_time(x: Floats) -> tuple[float, float]:
@@ -95,24 +97,25 @@ def season_length(x: Floats) -> int:
 def blocks(x: Floats, length: int = 0, season: int = 0) -> Blocks:
     """Blocks of losses x (n,) in [0, 1] whose means are nearly independent, and how much bursts widen such a mean.
 
-    A block holds at least 40 burst lengths, at least 100 rows and whole seasons, and is doubled as long as
-    neighbouring means are correlated and 16 blocks are left. `clumping` comes from the correlation time, or from the
-    variance of the block means where that is larger beyond chance. `length` and `season` are taken where given.
+    A block holds at least 20 burst lengths, at least 100 rows and whole seasons, and is doubled as long as blocks
+    twice as long are correlated with their neighbours and 16 of these are left. `clumping` comes from the correlation
+    time, or from the variance of those longer blocks' means where that is larger beyond chance. `length` and `season`
+    are taken where given.
     """
     x = x[-NEWEST:]
     n, season = len(x), season or season_length(x)
     residual = _without(x, season)
     burst, clumping = burst_length(x, residual), correlation_time(residual)[0]
-    chosen = length or _whole(max(SHORTEST, math.ceil(BURSTS * burst)), season)
-    while not length and n // chosen >= 2 * ENOUGH and _correlated(_means(x, chosen)):
-        chosen *= 2
-    measured = max(min(chosen, n // ENOUGH), 1)
+    wide = length or _whole(max(SHORTEST, math.ceil(WIDER * BURSTS * burst)), season)
+    while not length and n // wide >= 2 * ENOUGH and _correlated(_means(x, wide)):
+        wide *= 2
+    measured = max(min(wide, n // ENOUGH), 1)
     if n >= 2 * measured and (spread := float(x.var())) > 0:
         means = _means(x, measured)
         seen = float(means.var(ddof=1)) * measured / spread
         chance = 1 + 2.33 * math.sqrt(2 / (len(means) - 1)) + 2 / (len(means) - 1)  # chi-square .99 over its freedom
         clumping = seen if seen > clumping * chance else clumping
-    return Blocks(chosen, clumping, burst, season, measured)
+    return Blocks(length or _whole(max(SHORTEST, wide // WIDER), season), clumping, burst, season, measured, wide)
 
 
 def _without(x: Floats, season: int) -> Floats:
