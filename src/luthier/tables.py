@@ -134,8 +134,10 @@ def times(at: Any, n: int) -> np.ndarray:
     """
     if not isinstance(at, list | tuple) and np.ndim(at) == 0:
         return np.repeat(times([at], 1), n)
-    if len(at) != n:
-        raise StateError(f"{len(at)} event times for {n} rows: give one a row")
+    if len(at) != n or np.ndim(at if isinstance(at, np.ndarray) else 0) > 1:
+        raise StateError(
+            f"{np.shape(at) if isinstance(at, np.ndarray) else len(at)} event times for {n} rows: give one a row"
+        )
     values = at if isinstance(at, np.ndarray) else objects(list(at))
     seconds = unix_seconds(values)
     with np.errstate(invalid="ignore"):

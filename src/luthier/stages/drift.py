@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.distances import category_counts, category_distances, numeric_distances
+from luthier.distances import category_counts, category_distances, coarse, finer, numeric_distances
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.extremes import log_apart
@@ -31,7 +31,6 @@ __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_
 NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
-SMALLEST, LARGEST_SIZE = 2.0**-40, 2.0**40  # sizes that the log-buckets tell apart
 MISSING = 0.2  # weight of the evidence in what is missing, beside that in the values
 
 
@@ -138,7 +137,7 @@ def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[F
     if column["kind"] == "vector":
         log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
     elif column["kind"] == "number":
-        log_e, found, said = _mean(_number_logs(a, b)), _numbers_apart(a, b), _said_numbers(a, b)
+        log_e, found, said = _mean(_number_logs(a, b)), numeric_distances(a, b), _said_numbers(a, b)
     else:
         log_e, found, said = _mean(_category_logs(a, b)), category_distances(a, b), _said_categories(a, b)
     parts = [log_e]
@@ -182,27 +181,9 @@ def _number_logs(a: State, b: State) -> list[float]:
     if pairs:
         place = ranks(sum(pairs[-1]))
         logs += [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
-    if _coarse(a, b):
+    if coarse(a, b):
         logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
     return logs
-
-
-def _coarse(a: State, b: State) -> bool:
-    """Whether the buckets are wide beside the range of all rows (so they hide most changes); a function of the pooled rows
-    alone, so that what is decided by it stays exact."""
-    if not (a["n"] and b["n"]):
-        return False
-    low, high = min(a["min"], b["min"]), max(a["max"], b["max"])
-    largest = max(-low, high)
-    return low < high and (largest / 2 ** a["bits"] > high / 8 - low / 8 or not SMALLEST <= largest <= LARGEST_SIZE)
-
-
-def _numbers_apart(a: State, b: State) -> dict[str, float]:
-    """Distances of two columns of numbers; NaN where all values that differ share one bucket, which is no distance of 0."""
-    found = numeric_distances(a, b)
-    if _coarse(a, b) and np.count_nonzero(np.add(*aligned(a, b)[1:])) < 2:
-        return dict.fromkeys(found, math.nan)
-    return found
 
 
 def _category_logs(a: State, b: State) -> list[float]:
@@ -227,22 +208,13 @@ def _headed(counts: np.ndarray) -> np.ndarray:
 def _said_numbers(a: State, b: State) -> str:
     if not (a["n"] and b["n"]):
         return f"no number in {'the reference' if not a['n'] else 'current'}"
-    coarse = f"; {_finer(a, b)}" if _coarse(a, b) else ""
+    noted = f"; {finer(a, b)}" if coarse(a, b) else ""
     if a["min"] == a["max"] and b["min"] == b["max"]:
-        return f"constant: {a['min']:.10g}" + (f" → {b['min']:.10g}" if b["min"] != a["min"] else " in both") + coarse
-    if coarse:
-        return f"range {a['min']:.10g} to {a['max']:.10g} → {b['min']:.10g} to {b['max']:.10g}{coarse}"
+        return f"constant: {a['min']:.10g}" + (f" → {b['min']:.10g}" if b["min"] != a["min"] else " in both") + noted
+    if noted:
+        return f"range {a['min']:.10g} to {a['max']:.10g} → {b['min']:.10g} to {b['max']:.10g}{noted}"
     middle = " → ".join(f"{quantile(state, 0.5).value:.4g}" for state in (a, b))
     return f"median {middle}, range {a['min']:.4g} to {a['max']:.4g} → {b['min']:.4g} to {b['max']:.4g}"
-
-
-def _finer(a: State, b: State) -> str:
-    """What is not seen of values whose buckets are wide beside their range, and what to do."""
-    low, high = min(a["min"], b["min"]), max(a["max"], b["max"])
-    if not SMALLEST <= max(-low, high) <= LARGEST_SIZE:
-        return f"sizes below {SMALLEST:.2g} count as 0 and beyond {LARGEST_SIZE:.2g} as one: give the column in another unit"
-    size = f"{2.0 ** -a['bits']:.1%} of their size"
-    return f"values are kept to {size}, too coarse for this range: subtract {low:.6g} from both to see finer changes"
 
 
 def _said_categories(a: State, b: State) -> str:
