@@ -80,6 +80,7 @@ WITHIN |= {("tasks", "recipes"), ("figures", "page")}
 WITHIN |= {
     ("moments", "tables"),
     ("tables", "labels"),
+    ("tables", "rootcause"),
     ("tables", "waiting"),
     ("tables", "ordered"),
     ("statistics", "predicates"),

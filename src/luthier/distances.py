@@ -20,6 +20,8 @@ __all__ = [
     "category_counts",
     "category_distances",
     "chi_square",
+    "coarse",
+    "finer",
     "hellinger",
     "jensen_shannon",
     "kolmogorov_smirnov",
@@ -28,6 +30,9 @@ __all__ = [
     "total_variation",
     "wasserstein",
 ]
+
+
+SMALLEST, LARGEST = 2.0**-40, 2.0**40  # sizes that the log-buckets tell apart
 
 
 def kolmogorov_smirnov(reference: Any, current: Any) -> float:
@@ -104,7 +109,28 @@ def numeric_distances(reference: State, current: State) -> dict[str, float]:
         "wasserstein": wasserstein(p, q, middles(first + np.arange(len(p)), reference["bits"])),
     }
     found |= {distance.__name__: distance(*ten) for distance in (psi, chi_square)}
-    return found | {distance.__name__: distance(*thirty) for distance in (jensen_shannon, hellinger, total_variation)}
+    found |= {distance.__name__: distance(*thirty) for distance in (jensen_shannon, hellinger, total_variation)}
+    one = np.count_nonzero(p + q) == 1 and coarse(reference, current)
+    return dict.fromkeys(found, math.nan) if one else found
+
+
+def coarse(a: State, b: State) -> bool:
+    """Whether the buckets are wide beside the range of all rows (so they hide most changes); a function of the pooled rows
+    alone, so that what is decided by it stays exact."""
+    if not (a["n"] and b["n"]):
+        return False
+    low, high = min(a["min"], b["min"]), max(a["max"], b["max"])
+    largest = max(-low, high)
+    return low < high and (largest / 2 ** a["bits"] > high / 8 - low / 8 or not SMALLEST <= largest <= LARGEST)
+
+
+def finer(a: State, b: State) -> str:
+    """What is not seen of values whose buckets are wide beside their range, and what to do."""
+    low, high = min(a["min"], b["min"]), max(a["max"], b["max"])
+    if not SMALLEST <= max(-low, high) <= LARGEST:
+        return f"sizes below {SMALLEST:.2g} count as 0 and beyond {LARGEST:.2g} as one: give the column in another unit"
+    size = f"{2.0 ** -a['bits']:.1%} of their size"
+    return f"values are kept to {size}, too coarse for this range: subtract {low:.6g} from both to see finer changes"
 
 
 def category_distances(reference: State, current: State) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.evidence import LARGEST
 
-__all__ = ["all_in_one", "beyond", "novel"]
+__all__ = ["all_in_one", "beyond", "log_apart", "novel"]
 
 
 def beyond(above: int, below: int, n: int, of: int) -> float:
@@ -56,6 +56,19 @@ def all_in_one(pooled: int, n: int, of: int) -> float:
         return 1.0
     log = math.log(pooled / (n + of)) + _choose(n + of, n) - _choose(pooled, n)
     return math.exp(min(log, math.log(LARGEST)))
+
+
+def log_apart(reference: tuple[float, float, int], current: tuple[float, float, int]) -> float:
+    """Log e-value, -inf unless all rows of one sample lie above all of the other's; each is (smallest, largest, rows).
+
+    That has probability 1 / C(n + of, n) at most in either direction, and each direction has half of the weight.
+
+    >>> round(math.exp(log_apart((0.0, 1.0, 3), (2.0, 3.0, 3))))
+    10
+    """
+    (low, high, of), (least, most, n) = reference, current
+    _counts(n, of)
+    return _choose(n + of, n) - math.log(2) if high < least or most < low else -math.inf
 
 
 def _log_all(k: int, n: int, of: int) -> float:

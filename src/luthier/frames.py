@@ -17,7 +17,7 @@ from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts
 from luthier.statistics.histogram import Histogram
-from luthier.tabular import as_array, eager, numbers
+from luthier.tabular import as_array, by_text, eager, numbers, rows_as_objects
 from luthier.vectors import Vectors
 
 __all__ = ["Column", "Kind", "columns_of", "observe", "statistic_of"]
@@ -81,14 +81,31 @@ def _absent(values: Any) -> int:
 
 
 def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
-    arrays = {str(name): values if hasattr(values, "dtype") else as_array(values) for name, values in table.items()}
+    arrays = {name: _given(values) for name, values in by_text(table).items()}
     lengths = {name: len(values) if np.ndim(values) in (1, 2) else -1 for name, values in arrays.items()}
     if len(set(lengths.values())) > 1 or -1 in lengths.values():
         raise StateError(
             f"a table's columns must be one value or one vector a row, and of one length; lengths are {lengths}"
         )
     for name, values in arrays.items():
-        yield _array(name, np.asarray(values))
+        yield _arrow_column(name, values) if hasattr(values, "null_count") else _array(name, np.asarray(values))
+
+
+def _given(values: Any) -> Any:
+    """A column of a dictionary as it can be read: without a mask, and as Arrow where it is Arrow's or a categorical."""
+    if type(getattr(values, "dtype", None)).__name__ == "CategoricalDtype":
+        return _categorical(values)
+    if hasattr(values, "null_count") and hasattr(values, "to_pylist"):
+        return values.combine_chunks() if hasattr(values, "combine_chunks") else values
+    return values if hasattr(values, "dtype") and not isinstance(values, np.ma.MaskedArray) else as_array(values)
+
+
+def _categorical(values: Any) -> Any:
+    """A pandas categorical as Arrow, or as objects where it holds what Arrow does not know (intervals, say)."""
+    import pyarrow as pa
+
+    found = pa.array(values, from_pandas=True)
+    return np.asarray(values, object) if isinstance(found.type.value_type, pa.BaseExtensionType) else found
 
 
 def _array(name: str, values: np.ndarray) -> Column:
@@ -98,7 +115,10 @@ def _array(name: str, values: np.ndarray) -> Column:
     if values.dtype.kind in kinds:
         return Column(name, kinds[values.dtype.kind], values, str(values.dtype))
     if values.dtype.kind in "bUT":
-        return Column(name, "category", _arrow(values), "text" if values.dtype.kind != "b" else "bool")
+        try:
+            return Column(name, "category", _arrow(values), "text" if values.dtype.kind != "b" else "bool")
+        except UnicodeError:  # half a surrogate pair
+            return _objects(name, values.astype(object))
     if values.dtype.kind != "O":
         return Column(name, "other", values, str(values.dtype))
     return _objects(name, values)
@@ -135,7 +155,12 @@ def _objects(name: str, values: np.ndarray) -> Column:
 
     try:
         array = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except OverflowError:  # whole numbers beyond 64 bits
+        return _array(name, values.astype(np.float64))
+    except (pa.ArrowException, TypeError, UnicodeError):
+        if any(isinstance(one, np.ndarray) for one in values):  # Arrow takes no arrays beside None, but lists
+            plain = [one.tolist() if isinstance(one, np.ndarray) else one for one in values]
+            return _objects(name, rows_as_objects(plain))
         types = Counter(type(value).__name__ for value in values.tolist() if value is not None)
         return Column(name, "mixed", values, ", ".join(f"{count:,} {kind}" for kind, count in types.most_common(4)))
     return _arrow_column(name, array)
@@ -178,8 +203,8 @@ def _is_vector(kind: Any) -> bool:
 
 def _frame(table: Any) -> Iterator[Column]:
     nw, frame = eager(table)
-    for name in frame.columns:
-        yield _series(nw, str(name), frame[name])
+    for name, series in zip(frame.columns, frame.iter_columns(), strict=True):  # not frame[name]: it may be a number
+        yield _series(nw, str(name), series)
 
 
 def _series(nw: Any, name: str, series: Any) -> Column:
@@ -187,7 +212,10 @@ def _series(nw: Any, name: str, series: Any) -> Column:
         return Column(name, "number", values, str(series.dtype).lower())
     if series.dtype == nw.Object:
         return _objects(name, series.to_numpy().astype(object))
-    return _arrow_column(name, series.to_arrow())
+    try:
+        return _arrow_column(name, series.to_arrow())
+    except (ValueError, TypeError, NotImplementedError):  # what Arrow does not know: complex numbers, intervals, sparse
+        return _array(name, np.asarray(series.to_numpy()))
 
 
 def _as_category(column: Column) -> Column:

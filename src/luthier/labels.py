@@ -80,7 +80,10 @@ def distinct(name: str, *columns: Iterable[Any]) -> tuple[Any, ...]:
     seen: set[Any] = set()
     for part in columns:
         whole = isinstance(part, np.ndarray) and part.dtype.kind != "O"
-        seen |= set(map(plain, np.unique(as_labels(name, np.asarray(part))).tolist() if whole else part))
+        rows = [*map(plain, np.unique(as_labels(name, np.asarray(part))).tolist() if whole else part)]
+        odd = np.array([not isinstance(one, str | int | None) for one in rows], bool)
+        first_wrong(name, odd, rows, "hold no label", "Labels are text or whole numbers")
+        seen |= set(rows)
     seen -= {None, ""} | (set() if seen - {None} == {-1, 1} else {-1})
     if len({isinstance(one, str) for one in seen}) > 1:
         raise StateError(f"column {name!r} mixes text and numbers as labels: {listed([*seen])}. Give all in one type")

@@ -20,7 +20,9 @@ def ids_of(values: Any) -> list[str]:
     """Ids as text; a whole number is the same in every type. Raises StateError when one is missing."""
     array = np.asarray(values) if not isinstance(values, list | tuple) else values
     found = array.tolist() if isinstance(array, np.ndarray) else list(array)
-    gone = np.array([one is None or one != one or one == "" for one in found], bool)
+    several = np.array([isinstance(one, list | tuple | dict | np.ndarray) for one in found], bool)
+    first_wrong("id", several, found, "have several values", "An id is one text or number a row")
+    gone = np.array([one is None or one != one or one in ("", np.inf, -np.inf) for one in found], bool)
     first_wrong("id", gone, found, "have no id", "Give each row one of its own")
     return [str(int(one)) if isinstance(one, float) and one == int(one) else str(one) for one in found]
 

@@ -57,9 +57,9 @@ def rows(result: Any) -> list[dict[str, Any]]:
     if isinstance(result, str | bytes) or not isinstance(result, Iterable):
         raise UsageError(f"a {type(result).__name__} has no rows; give a result of Luthier, such as luthier.drift(…)")
     found = list(result)
-    if odd := next((item for item in found if not _is_item(item)), None):
+    if odd := [type(item).__name__ for item in found if not _is_item(item)]:
         raise UsageError(
-            f"a list that holds a {type(odd).__name__} has no rows; give results, findings or dictionaries"
+            f"a {type(result).__name__} that holds a {odd[0]} has no rows; give results, findings or dictionaries"
         )
     return [_flat(item) for item in found]
 
@@ -114,6 +114,11 @@ def _arrow(found: list[dict[str, Any]]) -> Any:
         values = [row.get(name) for row in found]
         try:
             columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-            columns[name] = pa.array([None if value is None else str(value) for value in values])
-    return pa.table(columns)
+        except (pa.ArrowException, OverflowError, UnicodeError):
+            columns[name] = pa.array([None if value is None else _text(value) for value in values])
+    return pa.table({_text(name): values for name, values in columns.items()})
+
+
+def _text(value: Any) -> str:
+    """As text; half of a surrogate pair, which no file can hold, is written as its escape."""
+    return str(value).encode("utf-8", "backslashreplace").decode()

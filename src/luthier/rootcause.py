@@ -19,7 +19,8 @@ from luthier.errors import StateError
 from luthier.examples import Example, failures
 from luthier.intervals import chernoff
 from luthier.slicing import Feature, ScanOptions, Table
-from luthier.types import Columns, Estimate
+from luthier.tables import arrays, floats, matrix
+from luthier.types import Estimate
 
 __all__ = ["Example", "FeatureEffect", "RootCause", "ScanOptions", "Slice", "explain"]
 
@@ -83,14 +84,14 @@ class RootCause:
         return self.after.value - self.before.value
 
 
-def explain(before: Columns, after: Columns, options: ScanOptions | None = None) -> RootCause:
+def explain(before: Any, after: Any, options: ScanOptions | None = None) -> RootCause:
     """Why the mean `loss` after is not that before: the slices, features and examples behind it.
 
-    Columns as in `luthier.types.Columns`, with `loss` in [0, 1]; every one-dimensional column that both have is a feature
+    Tables (dictionaries of arrays, Arrow, pandas, Polars) with `loss` in [0, 1]; every one-dimensional column that both have is a feature
     (tags, numbers, `predicted`, `target`), `embedding` (n, d) gives the examples. Rows with no loss are left out.
     Where fewer than `least` rows are on either side nothing is claimed, and `why` says so.
 
-    Raises StateError when a loss lies outside [0, 1].
+    Raises StateError for what is no table, has no column `loss`, or a loss outside [0, 1].
 
     >>> rng = np.random.default_rng(0)
     >>> def rows(n, german):
@@ -119,17 +120,32 @@ def explain(before: Columns, after: Columns, options: ScanOptions | None = None)
     return replace(found, why=_sentence(found))
 
 
-def _known(columns: Columns, side: str) -> dict[str, np.ndarray]:
-    """The rows that have a loss. Raises StateError for a loss outside [0, 1] and for columns of different lengths."""
-    loss = np.asarray(columns.get("loss", ()), dtype=np.float64)
+def _known(columns: Any, side: str) -> dict[str, np.ndarray]:
+    """The rows that have a loss."""
+    table = arrays(columns)
+    if table and "loss" not in table:
+        raise StateError(
+            f"there is no column 'loss' {side} the change, but {', '.join(table)}: give a loss in [0, 1] a row"
+        )
+    loss = floats("loss", table.get("loss", np.zeros(0)))
+    if loss.ndim != 1:
+        raise StateError(f"column 'loss' {side} the change is {loss.shape}: give one loss a row")
+    if "embedding" in table:
+        table["embedding"] = _vectors(table["embedding"], side)
     there = ~np.isnan(loss)
     if ((loss[there] < 0) | (loss[there] > 1)).any():
         raise StateError(f"a loss {side} the change lies outside [0, 1]; divide by its largest possible value first")
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
-    if wrong := {name: len(array) for name, array in arrays.items() if len(array) != len(loss) and len(loss)}:
-        raise StateError(f"{len(loss)} losses {side} the change, but other columns have {wrong} rows")
-    kept = arrays if there.all() else {name: array[there] for name, array in arrays.items() if len(array)}
+    kept = table if there.all() else {name: array[there] for name, array in table.items()}
     return kept | {"loss": loss[there]}
+
+
+def _vectors(values: np.ndarray, side: str) -> np.ndarray:
+    """(n, d) float64; a row with a number beyond 1e100, whose square is none, is NaN throughout."""
+    rows = floats("embedding", matrix("embedding", values))
+    if rows.ndim != 2:
+        raise StateError(f"column 'embedding' {side} the change is {rows.shape}: give one vector a row, (n, d)")
+    with np.errstate(invalid="ignore"):
+        return np.where((np.abs(rows) < 1e100).all(axis=1)[:, None], rows, np.nan)
 
 
 # -- which slices are named ----

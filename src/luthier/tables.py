@@ -14,7 +14,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.moments import unix_seconds
-from luthier.tabular import eager, numbers
+from luthier.tabular import by_text, eager, numbers, unmasked
 
 __all__ = [
     "Judge",
@@ -70,7 +70,7 @@ def matrix(name: str, values: np.ndarray) -> np.ndarray:
     """
     if values.ndim != 1 or values.dtype.kind != "O":
         return values
-    sizes = np.array([-1 if row is None else len(row) for row in values.tolist()])
+    sizes = _sizes(name, values)
     width = int(sizes.max(initial=-1))
     first_wrong(
         name, (sizes != width) & (sizes >= 0), values, f"hold another number of values than {width}",
@@ -89,7 +89,7 @@ def padded(name: str, values: np.ndarray) -> np.ndarray:
     """Lists of numbers of any length as float64 (n, longest), NaN beyond the end of each and where one is missing."""
     if not has_lists(values):
         return floats(name, values if values.ndim > 1 else values[:, None])
-    sizes = np.array([0 if row is None else len(row) for row in values.tolist()])
+    sizes = np.maximum(_sizes(name, values), 0)
     whole = np.full((len(values), int(sizes.max(initial=0))), np.nan)
     try:
         for row in np.flatnonzero(sizes).tolist():
@@ -97,6 +97,14 @@ def padded(name: str, values: np.ndarray) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise StateError(f"column {name!r}: row {row} holds what is no number ({error}). Give numbers") from error
     return whole
+
+
+def _sizes(name: str, values: np.ndarray) -> np.ndarray:
+    """How long the list in each row is (n,), -1 where it is missing. Raises StateError for a row that is no list."""
+    rows = values.tolist()
+    wrong = np.array([not (row is None or hasattr(row, "__len__")) for row in rows], bool)
+    first_wrong(name, wrong, values, "hold no list of numbers", "Give one a row, as long as the others'")
+    return np.array([-1 if row is None else len(row) for row in rows], np.int64)
 
 
 def has_lists(values: np.ndarray) -> bool:
@@ -109,6 +117,8 @@ def has_lists(values: np.ndarray) -> bool:
 
 def floats(name: str, values: np.ndarray) -> np.ndarray:
     """Numbers as float64, NaN where missing. Raises StateError that counts the rows that hold none."""
+    if values.dtype.kind == "c":
+        first_wrong(name, np.ones(len(values), bool), values, "are complex numbers", "Give the real part, or the size")
     try:
         return values.astype(np.float64)
     except (TypeError, ValueError):
@@ -122,10 +132,12 @@ def times(at: Any, n: int) -> np.ndarray:
 
     Raises StateError that counts the rows without a time, or with one outside the years 1 to 9999.
     """
-    if np.ndim(at) == 0:
+    if not isinstance(at, list | tuple) and np.ndim(at) == 0:
         return np.repeat(times([at], 1), n)
-    if len(at) != n:
-        raise StateError(f"{len(at)} event times for {n} rows: give one a row")
+    if len(at) != n or np.ndim(at if isinstance(at, np.ndarray) else 0) > 1:
+        raise StateError(
+            f"{np.shape(at) if isinstance(at, np.ndarray) else len(at)} event times for {n} rows: give one a row"
+        )
     values = at if isinstance(at, np.ndarray) else objects(list(at))
     seconds = unix_seconds(values)
     with np.errstate(invalid="ignore"):
@@ -161,12 +173,14 @@ def _renamed(found: dict[str, np.ndarray], names: Mapping[str, Any]) -> dict[str
 
 
 def _mapping(table: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    for name, values in table.items():
+    for name, values in by_text(table).items():
         if values is not None:
-            yield str(name), _array(str(name), values)
+            yield name, _array(name, values)
 
 
 def _array(name: str, values: Any) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray):
+        return _plain(unmasked(values))
     if isinstance(values, np.ndarray) and values.dtype.kind not in "OMmTSV":
         return values
     if isinstance(values, np.ndarray):
@@ -195,8 +209,10 @@ def _plain(values: np.ndarray) -> np.ndarray:
         return unix_seconds(values)
     if kind == "m":
         return np.where(np.isnat(values), np.nan, values.astype("timedelta64[us]").astype(np.int64) / 1e6)
+    if kind == "S":
+        return np.char.decode(values, "utf-8", "backslashreplace")
     if kind != "O" or values.ndim != 1:
-        return values.astype(str) if kind in "TS" else values
+        return values.astype(str) if kind == "T" else values
     return _of_objects(values)
 
 
@@ -233,14 +249,14 @@ def _missing(value: Any) -> bool:
         return False
     try:
         return bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA has no truth value
+    except (TypeError, ValueError, ArithmeticError):  # pandas.NA has no truth value, a signalling NaN no equal
         return True
 
 
 def _frame(table: Any) -> Iterator[tuple[str, np.ndarray]]:
     nw, frame = eager(table)
-    for name in frame.columns:
-        yield str(name), _series(nw, frame[name])
+    for name, series in zip(frame.columns, frame.iter_columns(), strict=True):  # not frame[name]: it may be a number
+        yield str(name), _series(nw, series)
 
 
 def _series(nw: Any, series: Any) -> np.ndarray:

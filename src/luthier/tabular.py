@@ -5,14 +5,27 @@ A table is a dictionary of arrays or lists, an Arrow table or record batch, a pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["Table", "as_array", "eager", "is_table", "names_of", "numbers", "part_of", "parts_of", "rows_of"]
+__all__ = [
+    "Table",
+    "as_array",
+    "by_text",
+    "eager",
+    "is_table",
+    "names_of",
+    "numbers",
+    "part_of",
+    "parts_of",
+    "rows_as_objects",
+    "rows_of",
+    "unmasked",
+]
 
 Table: TypeAlias = Any
 """A dictionary of numpy arrays, an Arrow table, a pandas or Polars frame, or an iterable of them (read once)."""
@@ -29,7 +42,31 @@ def parts_of(table: Table) -> Iterable[Any]:
         return [table]
     if not isinstance(table, Iterable) or isinstance(table, str | bytes | np.ndarray):
         raise _no_table(table)
-    return table
+    return _tables(table)
+
+
+def _tables(stream: Iterable[Any]) -> Iterator[Any]:
+    for number, part in enumerate(stream):
+        if not is_table(part):
+            raise _no_table(part, f", and stands as part {number} of a {type(stream).__name__}")
+        yield part
+
+
+def by_text(table: Mapping[Any, Any]) -> dict[str, Any]:
+    """The columns of a dictionary by their names as text. Raises StateError where two are the same."""
+    found = {str(name): values for name, values in table.items()}
+    if len(found) < len(table):
+        raise StateError(f"two columns of {[*table]} have one name as text; give each a name of its own")
+    return found
+
+
+def unmasked(values: np.ndarray) -> np.ndarray:
+    """The same without a mask: objects, None where a value was masked."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    found = values.data.astype(object)
+    found[np.ma.getmaskarray(values)] = None  # type: ignore[no-untyped-call]
+    return found
 
 
 def names_of(table: Any) -> list[str]:
@@ -45,27 +82,40 @@ def names_of(table: Any) -> list[str]:
 def rows_of(table: Any) -> int:
     """Rows of a table; 0 without a column."""
     if isinstance(table, Mapping):
-        return max((len(values) for values in table.values()), default=0)
+        return max((len(values) for values in table.values() if hasattr(values, "__len__")), default=0)
     return table.num_rows if hasattr(table, "num_rows") else len(table)
 
 
 def part_of(table: Any, rows: Any = slice(None), names: Iterable[str] | None = None) -> Any:
     """Those rows (a slice or indices) of those columns (None: all), as a table of the same library."""
     if isinstance(table, Mapping):
-        kept = table if names is None else {name: table[name] for name in names}
-        return {str(name): as_array(values)[rows] for name, values in kept.items()}
+        given = by_text(table)
+        kept = {name: as_array(given[name]) for name in (given if names is None else names)}
+        return {
+            name: values[rows] if values.ndim else values for name, values in kept.items()
+        }  # one value: refused later
     _, frame = eager(table)
-    return (frame if names is None else frame.select(list(names)))[rows].to_native()
+    known = names_of(frame)
+    places = [known.index(name) for name in (known if names is None else names)]  # names may be numbers in the frame
+    return frame[rows, places].to_native()
 
 
 def as_array(values: Any) -> np.ndarray:
     """A column of a dictionary as an array, whatever library it is of; rows of different lengths as objects."""
+    if isinstance(values, np.ma.MaskedArray):
+        return unmasked(values)
     try:
         return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     except ValueError:
-        array = np.empty(len(values), object)
-        array[:] = list(values)
-        return array
+        return rows_as_objects(list(values))
+
+
+def rows_as_objects(values: list[Any]) -> np.ndarray:
+    """An object array (n,) of whatever the rows are, lists among them."""
+    array = np.empty(len(values), object)
+    for row, value in enumerate(values):
+        array[row] = value
+    return array
 
 
 def eager(table: Any) -> tuple[Any, Any]:
@@ -78,9 +128,11 @@ def eager(table: Any) -> tuple[Any, Any]:
         table = table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
     try:
         frame = nw.from_native(table, eager_only=True)
-        _ = frame.columns
+        names = [str(name) for name in frame.columns]
     except (TypeError, nw.exceptions.NarwhalsError) as error:
         raise _no_table(table, f" with one column a name ({error})") from error
+    if len(set(names)) < len(names):
+        raise StateError(f"two columns are called {max(names, key=names.count)!r} as text; give each a name of its own")
     return nw, frame
 
 

@@ -88,7 +88,10 @@ def test_what_is_missing_or_broken_is_said() -> None:
         "unknown: the reference has 0 labelled rows"
     )
     memory = check.start(reference)
-    assert check.step(memory, {"size": np.ones(100)})[1].why == "0 of the first 100 answers seen"
+    assert (
+        check.step(memory, {"size": np.ones(100)})[1].why
+        == "0 of the first 100 answers seen; 100 answers came without all of what is read: age, price, size"
+    )
     dead = inputs(houses(rng, 500)) | {"age": np.full(500, np.nan)}
     assert check.step(memory, dead)[1].why.startswith("unknown: ")
     wild = inputs(houses(rng, 500)) | {"age": np.full(500, np.inf)}

@@ -17,6 +17,7 @@ from luthier.errors import StateError
 from luthier.stages.drift import Summary, drift, hour_of_week, summarise, summarise_by_hour
 
 LEVELS = np.arange(20, 0, -1.0) / 210
+RNG = np.random.default_rng(5)
 WORDS = np.array([f"L{i:02d}" for i in range(20)])
 
 
@@ -216,3 +217,51 @@ def test_ids_are_not_compared() -> None:
     result = drift({"id": np.arange(500)}, {"id": np.arange(500, 1000)})
     assert result.drifted == ()
     assert "ids are new in every row" in result.finding("id").why
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (np.full(500, 2024), np.full(300, 2025)),
+        (2020 + RNG.integers(0, 3, 500), 2023 + RNG.integers(0, 3, 300)),
+        (1e6 + RNG.normal(0, 10, 500), 1e6 + 1000 + RNG.normal(0, 10, 300)),
+        (1.7e12 + RNG.random(500), 1.7e12 + 5 + RNG.random(300)),
+    ],
+)
+def test_a_shift_within_one_bucket_is_found_where_the_ranges_part(before: np.ndarray, after: np.ndarray) -> None:
+    finding = drift({"x": before}, {"x": after}).finding("x")
+    assert finding.alarm
+    assert finding.evidence > 1e6
+    assert math.isnan(finding.value)
+    assert "kolmogorov" not in finding.why
+
+
+def test_values_too_close_for_the_buckets_are_said_to_be_and_have_no_distance() -> None:
+    finding = drift({"x": 1e6 + RNG.normal(0, 10, 500)}, {"x": 1e6 + 5 + RNG.normal(0, 10, 300)}).finding("x")
+    assert not finding.alarm
+    assert math.isnan(finding.value)
+    assert "too coarse for this range: subtract 9999" in finding.why
+    finding = drift({"x": RNG.random(500) * 1e-20}, {"x": RNG.random(300) * 1e-20}).finding("x")
+    assert "sizes below 9.1e-13 count as 0" in finding.why
+    assert "another unit" in finding.why
+
+
+def test_evidence_of_parted_ranges_is_exact() -> None:
+    def evidence(n: int, of: int) -> float:
+        found = drift({"x": 1e6 + RNG.normal(0, 10, of)}, {"x": 1e6 + RNG.normal(0, 10, n)})
+        return found.findings[0].evidence
+
+    found = [evidence(2, 3) for _ in range(1500)]
+    assert abs(np.mean(found) - 1) < 0.1
+    assert max(found) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_lies_just_beside_a_constant_is_another_bin(sign: int) -> None:
+    finding = drift({"x": np.zeros(500)}, {"x": np.full(300, sign)}, relevant=0.5).finding("x")
+    assert finding.alarm
+    assert finding.value == 1
+    tens = np.repeat(np.arange(10), 50)
+    finding = drift({"x": sign * tens}, {"x": sign * np.where(tens == 9, 40, tens)}).finding("x")
+    assert finding.value > 0.2
+    assert drift({"x": sign * tens}, {"x": sign * tens}).finding("x").value == 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from luthier.types import Columns, Finding, Promise
 
-__all__ = ["Check", "Memory", "silent", "watched_by_default"]
+__all__ = ["Check", "Memory", "counting_passed_over", "ended", "passed_over", "silent", "watched_by_default"]
 
 Memory: TypeAlias = Mapping[str, Any]
 """Plain data: str, int, float, bool, lists and dicts of them, and numpy arrays without objects. Bounded; never pickled."""
@@ -51,3 +52,23 @@ def watched_by_default(name: str) -> bool:
 def silent(name: str, promise: Promise, why: str, *, limit: float = math.nan, n: int = 0) -> Finding:
     """The Finding of a check that has nothing to say yet, and why."""
     return Finding(check=name, value=math.nan, limit=limit, evidence=1.0, promise=promise, alarm=False, n=n, why=why)
+
+
+def ended(value: str, n: int, noun: str, alarm_n: int) -> str:
+    """What an alarm that stays says once the rows that raised it are followed by as many good ones."""
+    return (
+        f"{value} over all {n} {noun}s; an alarm was shown at {noun} {alarm_n} and stays, though the newest {noun}s no longer "
+        f"stand out. See whether what happened then is over"
+    )
+
+
+def passed_over(memory: Memory, window: Columns, used: int) -> Memory:
+    """The memory, with how many rows so far a check could not use; `used`: those of this window that it could."""
+    lost = max((len(values) for values in window.values()), default=0) - used
+    return {**memory, "unread": memory.get("unread", 0) + lost} if lost else memory
+
+
+def counting_passed_over(memory: Memory, finding: Finding, needed: str) -> Finding:
+    """The finding, which says how many answers came without the columns it needs, lest an old number looks new."""
+    count = memory.get("unread", 0)
+    return replace(finding, why=f"{finding.why}; {count:,} answers came without {needed}") if count else finding

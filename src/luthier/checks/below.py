@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, ended, silent
 from luthier.errors import UsageError
 from luthier.evidence import level_ever, level_now, rise, unit_interval
 from luthier.names import register
@@ -117,11 +117,14 @@ class Below:
         why = f"{self.metric} {value:.4g} over {n} labels; not shown to be below {held}"
         if memory["alarm_n"]:
             recent, count, begun = level_now(stream)
+            count = count if begun < memory["alarm_n"] else 0  # a stretch of its own is not what was shown
             value = self._value(recent) if count else value
             why = (
                 f"{self.metric} {value:.4g} over {count} labels since about label {begun + 1} is below {held}; shown "
                 f"at label {memory['alarm_n']}. Label the newest answers and update the model"
             )
+            if not count:
+                why = ended(f"{self.metric} {value:.4g}", n, "label", memory["alarm_n"])
         return Finding(
             check=self.name, value=value, limit=threshold, evidence=stream["detector"]["value"], promise=self.promise,
             alarm=bool(memory["alarm_n"]), n=n, why=why,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import betting_interval, level_ever, level_now, rise, unit_interval, watch_rise
 from luthier.names import register
 from luthier.types import Columns, Finding, Promise
@@ -76,12 +76,15 @@ class ConfidenceShift:
         why += f"{known['low']:.4g} to {known['high']:.4g}"
         if memory["alarm_n"]:
             recent, count, begun = level_now(above if rising else below)
+            count = count if begun < memory["alarm_n"] else 0  # a stretch of its own is not what was shown
             value = (recent if rising else 1 - recent) if count else value
             why = (
                 f"mean confidence {value:.4g} over {count} answers since about answer {begun + 1} has "
                 f"{'risen above' if rising else 'fallen below'} {limit:.4g} (reference {known['mean']:.4g}); shown at "
                 f"answer {memory['alarm_n']}. Label some of the newest answers: a shift may or may not be harm"
             )
+            if not count:
+                why = ended(f"mean confidence {value:.4g}", n, "answer", memory["alarm_n"])
         return Finding(
             check=self.name, value=value, limit=limit, evidence=(up + down) / 2, promise=self.promise,
             alarm=bool(memory["alarm_n"]), n=n, why=why,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval
 from luthier.names import register
 from luthier.running import Online, watched
@@ -84,12 +84,15 @@ class Disagreement:
         why = f"the models disagree on {value:.2%} of {n} answers; not shown to be above {allowed}"
         if memory["alarm_n"]:
             recent, count, begun = level_now(stream)
+            count = count if begun < memory["alarm_n"] else 0  # a stretch of its own is not what was shown
             value = recent if count else value
             why = (
                 f"the models disagree on {value:.2%} of {count} answers since about answer {begun + 1}, above "
                 f"{allowed}; shown at answer {memory['alarm_n']}. Answers leave what the model knows: estimates "
                 f"without labels do not hold there. Label some of those on which the two disagree"
             )
+            if not count:
+                why = ended(f"disagreement of the models {value:.2%}", n, "answer", memory["alarm_n"])
         return Finding(
             check=self.name, value=value, limit=known["limit"], evidence=stream["detector"]["value"],
             promise=self.promise, alarm=bool(memory["alarm_n"]), n=n, why=why,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, counting_passed_over, ended, passed_over, silent
 from luthier.evidence import (
     LARGEST,
     advance,
@@ -74,13 +74,19 @@ class EmbeddingShift:
         if known["why"]:
             return memory, silent(self.name, self.promise, known["why"])
         x = _rows(window)
-        if not len(x) or x.shape[1] != memory["buffer"].shape[1]:
-            return memory, self._finding(memory)
+        fits = bool(len(x)) and x.shape[1] == memory["buffer"].shape[1]
+        memory = passed_over(memory, window, len(x) if fits else 0)
+        if not fits:
+            return memory, self._noted(memory)
         x = np.concatenate([memory["buffer"], x])
         after = {**memory, "buffer": x[len(x) // self.block * self.block :].copy()}
         for start in range(0, len(x) - self.block + 1, self.block):
             self._block(after, x[start : start + self.block])
-        return after, self._finding(after)
+        return after, self._noted(after)
+
+    def _noted(self, memory: Memory) -> Finding:
+        width = memory["buffer"].shape[1]
+        return counting_passed_over(memory, self._finding(memory), f"an `embedding` of {width} finite numbers")
 
     def _block(self, memory: dict[str, Any], x: Any) -> None:
         known = memory["reference"]
@@ -116,6 +122,7 @@ class EmbeddingShift:
         why = f"{value:.1%} of {n} answers lie beyond the reference's 95 % distance, allowed {limit:.1%}"
         if memory["alarm_n"]:
             recent, count, begun = level_now(far)
+            count = count if begun < memory["alarm_n"] else 0  # a stretch of its own is not what was shown
             value = recent if count else value
             clearest = max(parts, key=lambda part: parts[part])
             why = (
@@ -123,6 +130,11 @@ class EmbeddingShift:
                 f"since about answer {begun + 1} lie beyond its 95 % distance (allowed {limit:.1%}); shown at answer "
                 f"{memory['alarm_n']}. Label some of the newest answers: a shift may or may not be harm"
             )
+            if not count:
+                said = (
+                    f"inputs moved from the reference, most clearly by {clearest}: {value:.1%} beyond its 95 % distance"
+                )
+                why = ended(said, n, "answer", memory["alarm_n"])
         return Finding(
             check=self.name, value=value, limit=limit, evidence=self._evidence(memory), promise=self.promise,
             alarm=bool(memory["alarm_n"]), n=n, why=why,
@@ -131,7 +143,11 @@ class EmbeddingShift:
 
 def _rows(columns: Columns) -> Any:
     """`embedding` as float32 (n, d) without rows that hold NaN or infinity."""
-    x = np.asarray(columns.get("embedding", np.zeros((0, 0))), dtype=np.float32)
+    x = np.asarray(columns.get("embedding", np.zeros((0, 0))))
+    if x.dtype.kind not in "biuf":
+        return np.zeros((0, 0), np.float32)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32, copy=False)
     x = x if x.ndim == 2 else np.zeros((0, 0), np.float32)
     return x[np.isfinite(x).all(axis=1)]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.calibrated import isotonic
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound
 from luthier.names import register
 from luthier.support import Reading, elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
@@ -78,8 +78,9 @@ class LabelFree:
         if known["why"]:
             return memory, silent(self.name, self.promise, known["why"])
         sure, x = _answers(window, memory["embedding"].shape[1])
+        memory = passed_over(memory, window, len(sure))
         if not len(sure):
-            return memory, self._finding(memory)
+            return memory, self._noted(memory)
         after = {**memory, "seen": memory["seen"] + len(sure)}
         sure, x = np.concatenate([memory["confidence"], sure]), np.concatenate([memory["embedding"], x])
         whole = len(sure) // self.block * self.block
@@ -87,7 +88,11 @@ class LabelFree:
         kept = max(self.window // self.block, 2) * self.block
         for start in range(max(0, whole - kept), whole, self.block):
             self._block(after, sure[start : start + self.block], x[start : start + self.block], kept // self.block)
-        return after, self._finding(after)
+        return after, self._noted(after)
+
+    def _noted(self, memory: Memory) -> Finding:
+        width = memory["embedding"].shape[1]
+        return counting_passed_over(memory, self._finding(memory), f"a confidence and an embedding of {width} numbers")
 
     def read(self, memory: Memory) -> Reading:
         """The estimate of accuracy over the newest whole blocks, whether it is valid, and why."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from luthier import calibrated, domain, support
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound
 from luthier.names import register
 from luthier.thresholds import limit
@@ -106,8 +106,9 @@ class LabelFreeWeighted:
         if known["why"]:
             return memory, silent(self.name, self.promise, known["why"])
         sure, said, x = _answers(window, known)
+        memory = passed_over(memory, window, len(sure))
         if not len(sure):
-            return memory, self._finding(memory)
+            return memory, self._noted(memory)
         after = {**memory, "seen": memory["seen"] + len(sure)}
         if len(memory["confidence"]):
             sure = np.concatenate([memory["confidence"], sure])
@@ -118,7 +119,11 @@ class LabelFreeWeighted:
             kept = slice(max(0, whole - blocks * self.block), whole)
             self._blocks(after, sure[kept], said[kept], x[kept], blocks)
             after["reading"] = list(self._read(after))
-        return after, self._finding(after)
+        return after, self._noted(after)
+
+    def _noted(self, memory: Memory) -> Finding:
+        needed = ["confidence", *memory["reference"]["names"]]
+        return counting_passed_over(memory, self._finding(memory), f"all of what is read: {', '.join(needed)}")
 
     def read(self, memory: Memory) -> Reading:
         """The estimate of accuracy over the newest whole blocks, whether it is valid, and why."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier import support
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound, unit_interval
 from luthier.names import register
 from luthier.support import Reading
@@ -91,8 +91,9 @@ class LossFree:
             return memory, silent(self.name, self.promise, known["why"])
         x = support.features(window, known["names"], known)
         x = x[np.isfinite(x).all(axis=1)]
+        memory = passed_over(memory, window, len(x))
         if not len(x):
-            return memory, self._finding(memory)
+            return memory, self._noted(memory)
         after = {**memory, "seen": memory["seen"] + len(x)}
         x = np.concatenate([memory["x"], x])
         whole, blocks = len(x) // self.block * self.block, max(self.window // self.block, 2)
@@ -100,7 +101,11 @@ class LossFree:
         kept = range(max(0, whole - blocks * self.block), whole, self.block)
         if kept:
             self._blocks(after, [x[start : start + self.block] for start in kept], blocks)
-        return after, self._finding(after)
+        return after, self._noted(after)
+
+    def _noted(self, memory: Memory) -> Finding:
+        needed = ", ".join(memory["reference"]["names"])
+        return counting_passed_over(memory, self._finding(memory), f"all of what is read: {needed}")
 
     def read(self, memory: Memory) -> Reading:
         """The estimate of the mean loss over the newest whole blocks, whether it is valid, and why."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, ended, silent
 from luthier.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.evidence import LARGEST, advance, clopper_pearson_upper, detector, level_ever, level_now, rise, watch_rise
 from luthier.names import register
@@ -164,12 +164,15 @@ class Outlier:
         why = f"{value:.1%} of {n} rows are {beyond}, allowed {known['limit']:.1%}"
         if memory["alarm_n"]:
             recent, count, begun = level_now(far)
+            count = count if begun < memory["alarm_n"] else 0  # a stretch of its own is not what was shown
             value = recent if count else value
             why = (
                 f"rows have become strange: {value:.1%} of {count or n} since about row {begun + 1} are {beyond} (allowed "
                 f"{known['limit']:.1%}); shown at row {memory['alarm_n']}. Look at the newest of them and label some: strange "
                 f"may or may not be harm"
             )
+            if not count:
+                why = ended(f"rows became strange: {value:.1%} {beyond}", n, "row", memory["alarm_n"])
         evidence = min((memory["engine"]["value"] + far["detector"]["value"]) / 2, LARGEST)
         return Finding(
             check=self.name, value=value, limit=known["limit"], evidence=evidence, promise=self.promise,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import clopper_pearson_upper, level_ever, level_now, rise, watch_rise
 from luthier.names import register
 from luthier.tabular import rows_of
@@ -107,6 +107,8 @@ class Quality:
                 f"{STREAMS[name]}: {value:.2%} of {count} since about answer {begun + 1}, allowed {limit:.2%}; shown "
                 f"at answer {alarm_n}. Look at what the clients send: seen: {known['low']:g} to {known['high']:g}"
             )
+            if not count:
+                why = ended(f"{STREAMS[name]}: {value:.2%}", n, "answer", alarm_n)
         evidence = sum(one["detector"]["value"] for one in streams.values()) / len(streams)
         return Finding(
             check=self.name, value=value, limit=limit, evidence=min(evidence, 1e300), promise=self.promise,

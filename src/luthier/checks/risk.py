@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from luthier.checks.base import Memory, silent
+from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval
 from luthier.names import register
 from luthier.running import Online, watched
@@ -130,10 +130,13 @@ def _finding(check: Risk | RiskLifetime, known: dict[str, Any], stream: dict[str
     allowed = f"the limit {bound:.4g} (reference {known['mean']:.4g} of {known['n']}, its error and {known['how']})"
     if alarm_n:
         value, recent, begun = level_now(stream)
+        recent = recent if begun < alarm_n else 0  # a stretch of its own is not what was shown
         value = value if recent else level_ever(stream)
         why = f"mean loss {value:.4g} over {recent} labels since about label {begun + 1} is above {allowed}; " + (
             f"shown at label {alarm_n}. Label the newest answers and update the model"
         )
+        if not recent:
+            why = ended(f"mean loss {value:.4g}", n, "label", alarm_n)
     else:
         value = level_ever(stream)
         why = f"mean loss {value:.4g} over {n} labels; not shown to be above {allowed}"

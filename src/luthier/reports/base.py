@@ -208,6 +208,9 @@ def _seconds(part: Any, at: Any, n: int) -> np.ndarray:
     if isinstance(at, str) and at not in names_of(part):
         raise StateError(f"there is no column {at!r} of times; there are {', '.join(names_of(part))}")
     name = at if isinstance(at, str) else "at"
+    given = part.get(at) if isinstance(part, Mapping) and isinstance(at, str) else at
+    if getattr(getattr(given, "dtype", None), "kind", "") == "m":
+        raise StateError(f"column {name!r} holds {given.dtype}: that is no moment; name a column of dates and times")
     values = arrays(part_of(part, names=[at]) if isinstance(at, str) else {"at": at})[name]
     if len(values) != n:
         raise StateError(f"{len(values)} times for {n} rows: give one a row")

@@ -93,6 +93,10 @@ def _row_hashes(columns: Sequence[Column], n: int) -> np.ndarray:
 def _hashes(column: Column) -> np.ndarray:
     """A hash (n,) of every value."""
     values = column.values
+    if column.kind == "mixed" or (column.kind == "other" and isinstance(values, np.ndarray)):
+        return hash64(np.array([repr(value) for value in values.tolist()], str))
+    if column.kind == "vector":
+        return _vector_hashes(values)
     if column.kind == "time" and not isinstance(values, np.ndarray):
         values = values.to_numpy() if hasattr(values, "chunks") else values.to_numpy(zero_copy_only=False)
     if isinstance(values, np.ndarray) and values.dtype.kind in "iufmM":
@@ -103,13 +107,22 @@ def _hashes(column: Column) -> np.ndarray:
     import pyarrow as pa
 
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if pa.types.is_nested(array.type):
+    if pa.types.is_nested(array.type) or isinstance(array.type, pa.BaseExtensionType):
         return hash64(np.array([str(value) for value in array.to_pylist()], str))
     array = array.dictionary_encode()
     names = hash64(np.array([*(str(value) for value in array.dictionary.to_pylist()), "\0null"], str))
     codes = array.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
     found: np.ndarray = names[codes]
     return found
+
+
+def _vector_hashes(rows: np.ndarray) -> np.ndarray:
+    """A hash (n,) of every row of (n, d)."""
+    total = np.zeros(len(rows), np.uint64)
+    for part in rows.T:
+        plain = np.ascontiguousarray(part, np.float64) + 0.0
+        total = total * np.uint64(0x100000001B3) + hash64(plain.view(np.uint64))
+    return total
 
 
 def _again(parts: Sequence[np.ndarray]) -> int:
@@ -163,7 +176,9 @@ def _column(name: str, a: Any, b: Any, base: State, now: State, where: str) -> I
     n, of = now.summary.rows, base.summary.rows
     lost, known = q["missing"] + _lost(b, n), p["missing"] + _lost(a, of)
     yield _weighed(name, "missing", lost, n, known, of, e_value([of - known, known], [n - lost, lost]), where)
-    if "null" in (a["said"], b["said"]) or not q["n"] or not _same_kind(a, b) or name == _ID:  # ids are new in every row
+    if (
+        "null" in (a["said"], b["said"]) or not q["n"] or not _same_kind(a, b) or name == _ID
+    ):  # ids are new in every row
         return
     if a["kind"] == "number":
         low, high = now.beyond.get(name, (0, 0))

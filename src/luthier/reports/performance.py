@@ -80,11 +80,14 @@ def _one(stream: Iterable[Any]) -> Any:
     import narwhals as nw
     import pyarrow as pa
 
-    tables = [
-        pa.table(part) if isinstance(part, Mapping) else nw.from_native(part, eager_only=True).to_arrow()
-        for part in parts_of(stream)
-    ]
-    return pa.concat_tables(tables)
+    try:
+        tables = [
+            pa.table(part) if isinstance(part, Mapping) else nw.from_native(part, eager_only=True).to_arrow()
+            for part in parts_of(stream)
+        ]
+        return pa.concat_tables(tables or [pa.table({})])
+    except (TypeError, pa.ArrowException) as error:
+        raise StateError(f"the parts of the reference make no table ({error}): give it as one table") from error
 
 
 # -- judging ----

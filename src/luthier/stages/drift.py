@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from luthier.distances import category_counts, category_distances, numeric_distances
+from luthier.distances import category_counts, category_distances, coarse, finer, numeric_distances
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
+from luthier.extremes import log_apart
 from luthier.frames import statistic_of
 from luthier.homogeneity import log_e_toward, log_e_value, ranks, runs
 from luthier.statistics.base import State
@@ -176,10 +177,13 @@ def _number_logs(a: State, b: State) -> list[float]:
     """log e-values on runs of the fixed log-buckets, cut by the pooled counts (so they are exact), in place and in scale."""
     _, p, q = aligned(a, b)
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
-    if not pairs:
-        return []
-    place = ranks(sum(pairs[-1]))
-    return [log_e_value(*pair) for pair in pairs] + [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
+    logs = [log_e_value(*pair) for pair in pairs]
+    if pairs:
+        place = ranks(sum(pairs[-1]))
+        logs += [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
+    if coarse(a, b):
+        logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
+    return logs
 
 
 def _category_logs(a: State, b: State) -> list[float]:
@@ -204,8 +208,11 @@ def _headed(counts: np.ndarray) -> np.ndarray:
 def _said_numbers(a: State, b: State) -> str:
     if not (a["n"] and b["n"]):
         return f"no number in {'the reference' if not a['n'] else 'current'}"
+    noted = f"; {finer(a, b)}" if coarse(a, b) else ""
     if a["min"] == a["max"] and b["min"] == b["max"]:
-        return f"constant: {a['min']:.6g}" + (f" → {b['min']:.6g}" if b["min"] != a["min"] else " in both")
+        return f"constant: {a['min']:.10g}" + (f" → {b['min']:.10g}" if b["min"] != a["min"] else " in both") + noted
+    if noted:
+        return f"range {a['min']:.10g} to {a['max']:.10g} → {b['min']:.10g} to {b['max']:.10g}{noted}"
     middle = " → ".join(f"{quantile(state, 0.5).value:.4g}" for state in (a, b))
     return f"median {middle}, range {a['min']:.4g} to {a['max']:.4g} → {b['min']:.4g} to {b['max']:.4g}"
 

@@ -157,7 +157,7 @@ def _replace(path: Path, content: str) -> None:
     """Write beside `path`, then rename over it: a reader sees the old file or the new one."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(content)
         os.chmod(draft, 0o644)
         os.replace(draft, path)

@@ -187,9 +187,10 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
 
 
 def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of both in at most `bins` runs of buckets, cut where the reference passes 1/bins, 2/bins, …
+    """Counts of both in runs of buckets, cut where the reference passes 1/bins, 2/bins, …
 
-    Two empty arrays when the reference is empty.
+    A bucket that alone holds 1/bins of the reference is a run of its own, so that what lies just below a constant or an
+    atom is not taken for it: fewer than 2 · bins runs. Two empty arrays when the reference is empty.
     """
     if bins < 2:
         raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
@@ -197,6 +198,8 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
     if not reference["n"]:
         return np.zeros(0), np.zeros(0)
     reached = np.cumsum(p) / reference["n"]
-    cuts = np.unique(np.searchsorted(reached, np.arange(1, bins) / bins) + 1)  # a run ends after its bucket
-    starts = np.concatenate(([0], cuts[cuts < len(p)]))
+    ends = np.searchsorted(reached, np.arange(1, bins) / bins) + 1  # a run ends after its bucket
+    alone = np.flatnonzero(p * bins >= reference["n"])
+    cuts = np.union1d(ends, [*alone, *(alone + 1)]).astype(np.int64)
+    starts = np.concatenate(([0], cuts[(cuts > 0) & (cuts < len(p))]))
     return np.add.reduceat(p, starts), np.add.reduceat(q, starts)
