@@ -133,6 +133,11 @@ class Scoring:
         if self.labels is not None or self.task in ("regression", "ranking", "loss"):
             return None if self.labels is None else tuple(self.labels)
         if self.task == "tokens" or (self.task == "multilabel" and any(map(_sets, pair))):
+            for name in _PAIR:
+                if name in reference and not has_lists(reference[name]):
+                    raise StateError(
+                        f"column {name!r} holds one value a row where the other holds lists: give both in one form"
+                    )
             tokens = [one for rows in pair for row in rows.tolist() if row is not None for one in row]
             return distinct("target", [one for one in tokens if one is not None and one != _IGNORED]) or None
         if self.task == "multilabel":

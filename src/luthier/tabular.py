@@ -107,7 +107,7 @@ def as_array(values: Any) -> np.ndarray:
     try:
         return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     except ValueError:
-        return rows_as_objects(list(values))
+        return rows_as_objects(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
 
 
 def rows_as_objects(values: list[Any]) -> np.ndarray:

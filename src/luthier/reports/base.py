@@ -209,11 +209,12 @@ def _seconds(part: Any, at: Any, n: int) -> np.ndarray:
         raise StateError(f"there is no column {at!r} of times; there are {', '.join(names_of(part))}")
     name = at if isinstance(at, str) else "at"
     given = part.get(at) if isinstance(part, Mapping) and isinstance(at, str) else at
-    if getattr(getattr(given, "dtype", None), "kind", "") == "m":
-        raise StateError(f"column {name!r} holds {given.dtype}: that is no moment; name a column of dates and times")
+    kind = getattr(given, "dtype", None)
+    if getattr(kind, "kind", "") == "m":
+        raise StateError(f"column {name!r} holds {kind}: that is no moment; name a column of dates and times")
     values = arrays(part_of(part, names=[at]) if isinstance(at, str) else {"at": at})[name]
-    if len(values) != n:
-        raise StateError(f"{len(values)} times for {n} rows: give one a row")
+    if values.shape != (n,):
+        raise StateError(f"column {name!r}: {' × '.join(map(str, values.shape))} times for {n} rows: give one a row")
     seconds, numbers = unix_seconds(values), values.dtype.kind in "biuf"
     known = np.isfinite(values) if numbers else np.array([one not in (None, "") for one in values.tolist()], bool)
     with np.errstate(invalid="ignore"):
