@@ -122,3 +122,12 @@ def test_a_hundred_thousand_classes_stay_bounded_and_quick() -> None:
 def test_columns_of_different_length_are_named() -> None:
     with pytest.raises(StateError, match="'target' and 'predicted' have 3 and 2 rows"):
         read([0, 1, 1], [0, 1])
+
+
+def test_all_right_is_one_and_not_a_rounding_above_it() -> None:
+    rng = np.random.default_rng(0)
+    statistic = Confusion()
+    for _ in range(300):
+        labels = rng.integers(0, rng.integers(2, 8), rng.integers(2, 14))
+        found = statistic.read(statistic.observe({"predicted": labels, "target": labels}))
+        assert found["precision_weighted"].value <= found["precision_weighted"].high == 1.0

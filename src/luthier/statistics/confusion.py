@@ -221,7 +221,7 @@ def _average(
         return Estimate()
     share_of = (counts.support if weights is None else weights) / (counts.support if weights is None else weights).sum()
     value, low, high = (np.where(np.isnan(part), end, part) for part, end in zip(scores, (0.0, 0.0, 1.0), strict=False))
-    mean = float(share_of @ value)
+    mean = min(float(share_of @ value), 1.0)  # shares may sum to a little more than 1
     below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
     ends = [max(mean - below, 0.0), min(mean + above, 1.0)]
     if 0 < mean < 1:

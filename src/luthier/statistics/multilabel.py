@@ -177,7 +177,7 @@ def _average(state: State, metric: str, score: np.ndarray, support: np.ndarray |
         return Estimate()
     weights = np.ones(labels) / labels if support is None else support / total
     score = np.nan_to_num(score)
-    value = float(weights @ score)
+    value = min(float(weights @ score), 1.0)  # weights may sum to a little more than 1
     gradient = _gradient(state, metric, weights, score)
     if support is not None:
         gradient[1] += (score - value) * n / total
