@@ -18,8 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from luthier import evidence, intervals
-from luthier.label_shift import bbse, em
+from luthier import evidence
+from luthier.evidence import intervals
+from luthier.fewlabels.label_shift import bbse, em
 from luthier.names import get
 from luthier.types import Estimate
 

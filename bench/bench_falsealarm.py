@@ -30,7 +30,7 @@ from streams import CHANGES, KINDS, RATES, reference, stream
 from luthier.checks.below import Below
 from luthier.checks.risk import Risk, RiskLifetime
 from luthier.checks.risk_block import RiskBlock
-from luthier.intervals import clopper_pearson
+from luthier.evidence.intervals import clopper_pearson
 
 LIMIT, WINDOW = 0.12, 1000
 RIVER = ("ADWIN", "DDM", "EDDM", "PageHinkley", "HDDM_A", "HDDM_W", "FHDDM", "KSWIN")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from luthier.fewlabels import Pool, active, chances, combined, labels_only, ppi
-from luthier.labelplan import asked, design
+from luthier.fewlabels.labelplan import asked, design
 
 LABELS, ANSWERS = 200, 20_000
 PRODUCTIONS = {  # error rate that confidence knows of, its correlation with errors, share of coin tosses it knows nothing of

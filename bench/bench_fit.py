@@ -37,9 +37,9 @@ def luthier_side(recipe: str, n: int, epochs: int, work: Path, **options: Any) -
     import transformers
 
     from luthier.demo import assets
+    from luthier.models.textmodel import TextClassifier
     from luthier.names import get
     from luthier.options import FitOptions
-    from luthier.textmodel import TextClassifier
     from luthier.types import Split
 
     torch.set_num_threads(1)

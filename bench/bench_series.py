@@ -18,9 +18,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from luthier import seasonal
-from luthier.charts import cusum, ewma
 from luthier.checks.series import Metric, Series, Spike
+from luthier.evidence.charts import cusum, ewma
+from luthier.series import seasonal
 
 HOUR, HISTORY, GOOD, WATCHED = 3600.0, 1344, 336, 1344
 METRIC = Metric("latency")

@@ -14,9 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from luthier.distances import numeric_distances
 from luthier.statistics.histogram import Histogram
 from luthier.statistics.mean import Mean
+from luthier.tables.distances import numeric_distances
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 

@@ -96,8 +96,8 @@ KINDS: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
 
 def run(kind: str, folder: Path, rows: int, quiet: bool) -> dict[str, Any]:
     """One case, in the process that is measured."""
-    from luthier.parquet import Parquet
     from luthier.progress import Bar
+    from luthier.tables.parquet import Parquet
 
     work, columns = KINDS[kind]
     files = sorted(folder.glob("*.parquet"))[: -(-rows // FILE)]

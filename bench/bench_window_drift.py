@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from luthier.intervals import clopper_pearson
+from luthier.evidence.intervals import clopper_pearson
 from luthier.names import get
 from luthier.stages.drift import drift
 

@@ -13,7 +13,7 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 
 import torch
-from luthier import training
+from luthier.models import training
 from luthier.demo import assets
 from luthier.names import get
 from luthier.options import FitOptions, Requirement

@@ -17,90 +17,50 @@ HEAVY = {
 LAYERS = [
     {"types", "errors", "options"},
     {"config", "names", "codec"},
-    {"exact", "properties", "intervals", "estimates", "weighing", "hashing", "heavy", "evidence", "statistics", "stores", "engines", "database", "folders", "segments",
-     "rows", "files", "distances", "homogeneity", "label_shift", "frames", "roles", "near", "suspicion", "hardware",
-     "checkpoints", "training", "textmodel", "classification", "story", "progress", "tickets", "conformal", "charts", "moments",
-     "seasonal", "metric", "outliers", "detectors", "fewlabels", "labelplan", "slicing", "rootcause", "dependence", "thresholds",
-     "support", "domain", "calibrated", "running", "parquet", "features", "discriminant", "vectors", "tables", "labels",
-     "waiting", "ordered", "predicates", "results", "tablefiles", "sheets", "tabular", "aliases", "probabilities", "summaries", "modelfolders", "extremes", "arrivals", "examples", "choice"},
-    {"scoring", "buckets", "saved", "checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
+    {"sums", "properties", "evidence", "statistics", "tables", "series", "outliers", "fewlabels", "rootcause", "choice",
+     "stores", "storage", "rows", "engines", "reading", "models", "story", "progress", "tickets", "results"},
+    {"scoring", "checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
     {"workshop", "watching", "repairing", "loop", "fleet", "projects", "reports"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
+SHARED = {"sums", "evidence", "tables", "series", "outliers", "fewlabels", "rootcause", "storage", "reading", "models", "scoring",
+          "figures", "page", "reports", "demo"}  # fmt: skip
+"""Folders whose files are parts of one thing and may import each other; in the others, only `base.py`."""
 WITHIN = {
-    ("exact", "statistics"),
-    ("intervals", "evidence"),
-    ("intervals", "estimates"),
-    ("estimates", "statistics"),
-    ("weighing", "statistics"),
-    ("hashing", "statistics"),
-    ("hashing", "heavy"),
-    ("heavy", "statistics"),
-    ("intervals", "fewlabels"),
-    ("evidence", "arrivals"),
+    ("cli", "__main__"),
+    ("demo", "cli"),
+    ("doctor", "cli"),
+    ("evidence", "choice"),
     ("evidence", "fewlabels"),
-    ("evidence", "running"),
-    ("intervals", "labelplan"),
-    ("evidence", "labelplan"),
-    ("fewlabels", "labelplan"),
-    ("intervals", "rootcause"),
-    ("slicing", "rootcause"),
-    ("dependence", "choice"),
-    ("moments", "choice"),
-    ("statistics", "choice"),
-    ("examples", "rootcause"),
-    ("stores", "rows"),
-    ("database", "stores"),
-    ("folders", "stores"),
-    ("segments", "stores"),
-}
-WITHIN |= {
-    ("checkpoints", "training"),
-    ("hardware", "textmodel"),
-    ("modelfolders", "textmodel"),
-    ("evidence", "classification"),
-    ("workshop", "loop"),
-    ("workshop", "watching"),
-    ("watching", "loop"),
-    ("workshop", "repairing"),
-    ("watching", "repairing"),
-    ("repairing", "loop"),
+    ("evidence", "models"),
+    ("evidence", "rootcause"),
+    ("evidence", "series"),
+    ("evidence", "statistics"),
+    ("evidence", "tables"),
+    ("figures", "page"),
     ("loop", "projects"),
-    ("workshop", "projects"),
-}
-WITHIN |= {("evidence", "statistics"), ("cli", "__main__"), ("demo", "cli"), ("doctor", "cli"), ("rest", "cli")}
-WITHIN |= {("tasks", "recipes"), ("figures", "page"), ("statistics", "distances"), ("statistics", "frames")}
-WITHIN |= {(below, "vectors") for below in ("discriminant", "distances", "homogeneity", "statistics")} | {
-    ("vectors", "frames")
-}
-WITHIN |= {("moments", "metric"), ("seasonal", "metric"), ("outliers", "detectors"), ("outliers", "support")}
-WITHIN |= {("tasks", "recipes"), ("figures", "page")}
-WITHIN |= {
-    ("moments", "tables"),
-    ("tables", "labels"),
+    ("outliers", "fewlabels"),
+    ("reading", "tables"),
+    ("repairing", "loop"),
+    ("rest", "cli"),
+    ("series", "choice"),
+    ("series", "tables"),
+    ("statistics", "choice"),
+    ("statistics", "tables"),
+    ("storage", "models"),
+    ("storage", "stores"),
+    ("stores", "rows"),
+    ("sums", "statistics"),
     ("tables", "rootcause"),
-    ("tables", "waiting"),
-    ("tables", "ordered"),
-    ("statistics", "predicates"),
-}
-WITHIN |= {("scoring", "buckets"), ("scoring", "saved")}
-WITHIN |= {
-    ("files", "tablefiles"),
-    ("parquet", "tablefiles"),
-    ("tabular", "frames"),
-    ("tabular", "tables"),
-    ("tabular", "ordered"),
-    ("tabular", "aliases"),
-    ("folders", "checkpoints"),
-    *((below, "summaries") for below in ("frames", "moments", "parquet", "statistics", "tabular", "vectors")),
-    ("tables", "aliases"),
-    ("tables", "probabilities"),
-    ("labels", "probabilities"),
-    ("evidence", "extremes"),
-    ("statistics", "sheets"),
-    ("distances", "sheets"),
+    ("tasks", "recipes"),
+    ("watching", "loop"),
+    ("watching", "repairing"),
+    ("workshop", "loop"),
+    ("workshop", "projects"),
+    ("workshop", "repairing"),
+    ("workshop", "watching"),
 }
 """Pairs (below, above) that stand on one floor, where the second may import the first."""
 SURFACES = {"rest", "dashboard", "cli"}
@@ -137,7 +97,7 @@ def test_imports_go_down_only(name: str) -> None:
     for other in imported(modules()[name]):
         there, *rest = other.split(".")
         if there == room:
-            own = room in SURFACES | {"page", "demo", "figures", "reports"} or inner == ["__init__"]
+            own = room in SURFACES | SHARED or inner == ["__init__"]
             assert own or not rest or rest == ["base"], (
                 f"{name} imports its sibling {other}; only base.py may be shared"
             )

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import luthier
-from luthier import arrivals, cli, watching
+from luthier import cli, watching
 from luthier.errors import StoreError, UsageError
 from luthier.projects import Projects, found
+from luthier.series import arrivals
 from luthier.stages import record
 from luthier.types import Record, utc_now
 

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from luthier.detectors import River
-from luthier.intervals import poly_stitching_bound
+from luthier.evidence.intervals import poly_stitching_bound
+from luthier.outliers.detectors import River
 from luthier.stages.detect import change_point
 from luthier.statistics.mean import Mean
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from luthier.dependence import correlation_time, season_length
-from luthier.moments import unix_seconds
+from luthier.evidence.dependence import correlation_time, season_length
+from luthier.series.moments import unix_seconds
 from luthier.statistics.base import known_when
 from luthier.types import Columns
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from luthier import hardware
 from luthier.errors import LuthierError
+from luthier.models import hardware
 
 __all__ = ["Item", "examine"]
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StoreError, TrainingError, UsageError
-from luthier.labelplan import LabelPlan
+from luthier.fewlabels.labelplan import LabelPlan
 from luthier.repairing import Repair
 from luthier.rows import at_random, plain
 from luthier.stages import chronicle, detect, labelfiles, pages, plan, record, report, version

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from luthier import codec
-from luthier.arrivals import Arrivals
 from luthier.config import Config
-from luthier.near import text_vectors
+from luthier.reading.near import text_vectors
 from luthier.rootcause import RootCause, explain
 from luthier.rows import plain
+from luthier.series.arrivals import Arrivals
 from luthier.stages import detect, record, version
 from luthier.stages.monitor import Monitor
 from luthier.stages.registry import plain_finding

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from luthier import files
 from luthier.config import Config, read
 from luthier.errors import ConfigError, DataError, NotMet, StoreError, UsageError, need
 from luthier.names import every, get
 from luthier.options import CHOSEN
+from luthier.reading import files
 from luthier.rows import at_random, plain
 from luthier.stages import card, data, evaluate, examine, fit, gate, record, version
 from luthier.stages.registry import Promotion, Registry, finding_of, plain_finding

@@ -11,9 +11,9 @@ from scipy import stats
 from luthier import codec
 from luthier.checks.laws import check_check
 from luthier.checks.outlier import Outlier
-from luthier.detectors import Autoencoder, IsolationForest, PyOD, River
 from luthier.errors import StateError
 from luthier.outliers import HalfSpaces, Reconstruction, smallest
+from luthier.outliers.detectors import Autoencoder, IsolationForest, PyOD, River
 
 
 class Radius:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from luthier import training
-from luthier.checkpoints import newest
 from luthier.errors import ModelError, TrainingError
+from luthier.models import training
+from luthier.models.checkpoints import newest
+from luthier.models.textmodel import TextClassifier
 from luthier.names import get
 from luthier.options import FitOptions
-from luthier.textmodel import TextClassifier
 from luthier.types import Record, Split
 
 LABELS = ("negative", "positive")
@@ -79,7 +79,7 @@ def test_other_options_or_data_never_take_over_a_finished_run(
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["head", "full"])
 def test_every_option_matters(name: str, change: dict, tiny_model: Path, split: Split, tmp_path: Path) -> None:
-    from luthier.hardware import has_bf16
+    from luthier.models.hardware import has_bf16
 
     if change == {"bf16": "off"} and not has_bf16():
         pytest.skip("this processor has no bfloat16")

@@ -51,7 +51,7 @@ def test_another_kind_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", reports.KINDS)
 def test_files_are_read_in_parts(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.parquet._part_rows", lambda file, names: 64)
+    monkeypatch.setattr("luthier.tables.parquet._part_rows", lambda file, names: 64)
     parquet.write_table(pa.table(table(600)), tmp_path / "a.parquet")
     csv.write_csv(pa.table(table(200, 0, 1)), tmp_path / "b.csv")
     parquet.write_table(pa.table(table(200, 0, 1)), tmp_path / "b.parquet")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from luthier import suspicion
 from luthier.errors import MissingPackage
 from luthier.options import Requirement, SplitOptions
+from luthier.reading import suspicion
 from luthier.stages.base import Issue, Loaded
 from luthier.stages.data import read
 from luthier.stages.examine import Rules, clean, examine, rows_needed

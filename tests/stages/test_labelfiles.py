@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from luthier.errors import DataError, UsageError
-from luthier.labelplan import LabelPlan, asked, design
+from luthier.fewlabels.labelplan import LabelPlan, asked, design
 from luthier.stages import labelfiles
 
 INPUTS = ["good film", "bad, very\nbad", '=HYPERLINK("http://x")', "naïve café ☕", "-3 of 10", '"quoted"']

@@ -185,8 +185,8 @@ def test_a_hostile_tag_keeps_a_bounded_number_of_slices_whatever_the_order() -> 
 
 
 def test_the_oldest_buckets_go_first_whatever_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.buckets._KEPT", 9)
-    monkeypatch.setattr("luthier.buckets._SLICED", 4)
+    monkeypatch.setattr("luthier.scoring.buckets._KEPT", 9)
+    monkeypatch.setattr("luthier.scoring.buckets._SLICED", 4)
     reference, stream = streams()
     options = MonitorOptions(slices=("lang",), window_minutes=60, checks=())
     whole, parts = (luthier.Monitor(reference, options=options) for _ in range(2))

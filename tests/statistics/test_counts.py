@@ -7,9 +7,9 @@ import pytest
 
 from luthier.codec import pack
 from luthier.errors import StateError
-from luthier.heavy import shortened
 from luthier.statistics import counts
 from luthier.statistics.counts import Counts, HeavyCounts, table
+from luthier.sums.heavy import shortened
 
 
 def test_few_categories_are_counted_exactly() -> None:

@@ -13,7 +13,7 @@ from luthier.names import get
 from luthier.statistics.calibration import reliability
 from luthier.statistics.confusion import matrix
 from luthier.statistics.curves import precision_recall, roc
-from luthier.weighing import usable, weighed, worth
+from luthier.sums.weighing import usable, weighed, worth
 
 WEIGHTED = {
     "mean.v1": {"column": "score"},

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from luthier import classification, hardware, textmodel
 from luthier.errors import ModelError, RecordError, TargetError
+from luthier.models import classification, hardware, textmodel
+from luthier.models.textmodel import TextClassifier
 from luthier.names import get
 from luthier.options import FitOptions
 from luthier.tasks.laws import check_task
-from luthier.textmodel import TextClassifier
 from luthier.types import Record, Split
 
 LABELS = ("negative", "positive")

@@ -11,9 +11,9 @@ import numpy as np
 from luthier.checks.base import Memory, ended, silent
 from luthier.errors import UsageError
 from luthier.evidence import level_ever, level_now, rise, unit_interval
+from luthier.evidence.running import Online, watched
+from luthier.evidence.thresholds import held_out_floor
 from luthier.names import register
-from luthier.running import Online, watched
-from luthier.thresholds import held_out_floor
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Below"]
@@ -84,7 +84,7 @@ class Below:
         return after, self._finding(known, after)
 
     def online(self, memory: Memory) -> Online | None:
-        """Accuracy a row a call; see `luthier.running.Online`. None for other metrics, and where nothing is watched."""
+        """Accuracy a row a call; see `luthier.evidence.running.Online`. None for other metrics, and where nothing is watched."""
         known = memory["reference"]
         if known["why"] or self.metric != "accuracy":
             return None

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.checks.base import Memory, silent, watched_by_default
-from luthier.discriminant import design, direction, fitted, scores, whitened
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, lifetime_starts
-from luthier.features import encoded, is_readable, planned, usable
-from luthier.intervals import beta_quantile
+from luthier.evidence.intervals import beta_quantile
 from luthier.names import register
-from luthier.tabular import rows_of
+from luthier.tables.discriminant import design, direction, fitted, scores, whitened
+from luthier.tables.features import encoded, is_readable, planned, usable
+from luthier.tables.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["ClassifierShift"]
@@ -35,7 +35,7 @@ LEVEL = 0.002  # chance of a new classifier from a span in which nothing has mov
 class ClassifierShift:
     """Bets that rows to come score higher than the reference's on a classifier of rows seen before against the reference.
 
-    Seven linear classifiers of whitened features and their squares (`luthier.discriminant`), each from the newest 50,
+    Seven linear classifiers of whitened features and their squares (`luthier.tables.discriminant`), each from the newest 50,
     100 … 3,200 rows of the stream against one part of the reference, learnt anew at fixed counts of rows and only where
     means differ. What share of new rows scores above the 50, 20, 5 and 1 % points of another part of the reference, which no
     classifier ever sees, is held against that share's upper bound plus `slack`; the bets are averaged into one e-detector:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.checks.base import Memory, silent, watched_by_default
-from luthier.distances import jensen_shannon, kolmogorov_smirnov, psi, total_variation
 from luthier.errors import StateError
 from luthier.evidence import LARGEST
-from luthier.intervals import beta_quantile, binomial_tail, clopper_pearson_upper
+from luthier.evidence.intervals import beta_quantile, binomial_tail, clopper_pearson_upper
 from luthier.names import register
-from luthier.tabular import rows_of
+from luthier.tables.distances import jensen_shannon, kolmogorov_smirnov, psi, total_variation
+from luthier.tables.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["ColumnShift"]

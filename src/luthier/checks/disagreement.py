@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval
+from luthier.evidence.running import Online, watched
+from luthier.evidence.thresholds import limit
 from luthier.names import register
-from luthier.running import Online, watched
-from luthier.thresholds import limit
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Disagreement"]
@@ -70,7 +70,7 @@ class Disagreement:
         return after, self._finding(known, after)
 
     def online(self, memory: Memory) -> Online | None:
-        """The same a row a call; see `luthier.running.Online`. None where nothing is watched."""
+        """The same a row a call; see `luthier.evidence.running.Online`. None where nothing is watched."""
         known = memory["reference"]
         return None if known["why"] else Online(memory, "agrees", known["limit"], self.arl, good=1)
 

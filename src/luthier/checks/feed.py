@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.arrivals import FACTOR, FEWEST, duration, silence
 from luthier.checks.base import Memory, silent
 from luthier.evidence import LARGEST, clopper_pearson_upper, level_ever, level_now, rise, watch_rise
-from luthier.moments import unix_seconds
 from luthier.names import register
+from luthier.series.arrivals import FACTOR, FEWEST, duration, silence
+from luthier.series.moments import unix_seconds
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Feed"]
@@ -50,7 +50,7 @@ class Feed:
         return Promise("e-detector", self.arl)
 
     def start(self, reference: Columns) -> Memory:
-        """Memory from the reference's `at` (n,), see `luthier.moments.unix_seconds`, in the order in which rows came."""
+        """Memory from the reference's `at` (n,), see `luthier.series.moments.unix_seconds`, in the order in which rows came."""
         seconds = unix_seconds(reference.get("at", ()))
         gaps = np.diff(np.sort(seconds[~np.isnan(seconds)]))
         known: dict[str, Any] = {"why": "", "limits": {}, "gaps": len(gaps), "longest": 0.0}

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.calibrated import isotonic
 from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound
+from luthier.fewlabels.calibrated import isotonic
+from luthier.fewlabels.support import Reading, elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
 from luthier.names import register
-from luthier.support import Reading, elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
 from luthier.types import Columns, Estimate, Finding, Promise
 
 __all__ = ["LabelFree", "Reading"]

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from luthier import calibrated, domain, support
 from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound
+from luthier.evidence.thresholds import limit
+from luthier.fewlabels import calibrated, domain, support
 from luthier.names import register
-from luthier.thresholds import limit
 from luthier.types import Columns, Estimate, Finding, Promise
 
 __all__ = ["LabelFreeWeighted", "Reading"]

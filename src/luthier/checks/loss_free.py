@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier import support
 from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound, unit_interval
+from luthier.evidence.thresholds import limit
+from luthier.fewlabels import support
+from luthier.fewlabels.support import Reading
 from luthier.names import register
-from luthier.support import Reading
-from luthier.thresholds import limit
 from luthier.types import Columns, Estimate, Finding, Promise
 
 __all__ = ["LossFree"]

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.checks.base import Memory, ended, silent
-from luthier.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.evidence import LARGEST, advance, clopper_pearson_upper, detector, level_ever, level_now, rise, watch_rise
+from luthier.evidence.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.names import register
 from luthier.outliers import Detector, HalfSpaces, Mahalanobis, Nearest, Reconstruction
 from luthier.statistics.base import hash64
@@ -36,7 +36,7 @@ class Outlier:
     """Two e-SR detectors of an outlier score, averaged: at most one false alarm in `arl` rows on average.
 
     `method`: "nearest", "mahalanobis", "half_spaces", "reconstruction", or any `luthier.outliers.Detector` (isolation forest,
-    autoencoder, PyOD, River: `luthier.detectors`). `columns` of numbers (n,) or vectors (n, d) are put side by side,
+    autoencoder, PyOD, River: `luthier.outliers.detectors`). `columns` of numbers (n,) or vectors (n, d) are put side by side,
     in robust standard deviations. One half of the reference fits the score, the other half calibrates it, twice: as
     the beginning of the stream of ranks, whose conformal p-values are exact for any score while rows stay
     exchangeable with the reference or their normal scores rise by at most `slack`; and by its 95 % point, with the

@@ -10,7 +10,7 @@ import numpy as np
 from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import clopper_pearson_upper, level_ever, level_now, rise, watch_rise
 from luthier.names import register
-from luthier.tabular import rows_of
+from luthier.tables.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Quality"]

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from luthier.checks.base import Memory, ended, silent
 from luthier.evidence import level_ever, level_now, rise, source_bound, unit_interval
+from luthier.evidence.running import Online, watched
+from luthier.evidence.thresholds import limit
 from luthier.names import register
-from luthier.running import Online, watched
-from luthier.thresholds import limit
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Risk", "RiskLifetime"]
@@ -55,7 +55,7 @@ class Risk:
         return _step(self, memory, window, threshold=self.arl, lifetime=False)
 
     def online(self, memory: Memory) -> Online | None:
-        """The same a row a call, from this memory on; see `luthier.running.Online`. None where nothing is watched."""
+        """The same a row a call, from this memory on; see `luthier.evidence.running.Online`. None where nothing is watched."""
         return _online(memory, self.arl, lifetime=False)
 
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.checks.base import Memory, silent
-from luthier.dependence import ENOUGH, Blocks, blocks
 from luthier.evidence import LARGEST, source_bound, unit_interval
+from luthier.evidence.dependence import ENOUGH, Blocks, blocks
+from luthier.evidence.thresholds import limit
 from luthier.names import register
-from luthier.thresholds import limit
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["RiskBlock"]

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from luthier.charts import cusum_limit, follow, onset
 from luthier.checks.base import Memory, silent
-from luthier.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.evidence import LARGEST, advance, detector
-from luthier.metric import Metric, Points
+from luthier.evidence.charts import cusum_limit, follow, onset
+from luthier.evidence.conformal import exceedance_bets, learn, normal_scores, p_values, ranks, tilt_bets, uniforms
 from luthier.names import register
+from luthier.series.metric import Metric, Points
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["Metric", "Series", "Spike"]
@@ -57,7 +57,7 @@ class Series:
         return _start(self.metrics, reference, _ranked)
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
-        """Go on with the window's rows; they may come late and out of order, see `luthier.moments.close`."""
+        """Go on with the window's rows; they may come late and out of order, see `luthier.series.moments.close`."""
         after = _step(self.metrics, memory, window, self._advance)
         watched = _watched(after)
         if not watched:

@@ -12,7 +12,7 @@ from luthier.checks.base import Memory, silent
 from luthier.evidence import LARGEST, RISE_SHARES, clopper_pearson_upper, sr_counts
 from luthier.names import register
 from luthier.statistics.base import hash64, known_when
-from luthier.tabular import rows_of
+from luthier.tables.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
 __all__ = ["TableQuality"]

@@ -11,7 +11,7 @@ import sys
 from luthier.cli import labelling, making, running, seeing
 from luthier.cli.base import app, emit
 from luthier.errors import LuthierError
-from luthier.hardware import tune_process
+from luthier.models.hardware import tune_process
 
 __all__ = ["app", "labelling", "main", "making", "running", "seeing"]
 

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from luthier.sheets import Bars, Line
+from luthier.tables.sheets import Bars, Line
 
 __all__ = ["bars_svg", "bars_text", "line_svg", "line_text"]
 

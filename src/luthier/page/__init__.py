@@ -11,8 +11,8 @@ from typing import Any
 
 from luthier.page import grids, parts
 from luthier.page.base import absent, escaped, pill, section, version_name
-from luthier.sheets import Sheet
 from luthier.story import clean, headline, part, rows, time_text, timeline
+from luthier.tables.sheets import Sheet
 
 __all__ = ["document", "sheet_document"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from luthier.figures import bars_svg, line_svg
 from luthier.page.base import absent, escaped, pill, table
-from luthier.sheets import Bars, Cell, Grid, Line, Mark
 from luthier.story import estimate_text, number_text
+from luthier.tables.sheets import Bars, Cell, Grid, Line, Mark
 from luthier.types import Estimate
 
 __all__ = ["cell", "grid", "notes"]

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from luthier import checkpoints
-from luthier.hardware import use_bf16, use_threads
+from luthier.models import checkpoints
+from luthier.models.hardware import use_bf16, use_threads
+from luthier.models.training import Trained
 from luthier.options import FitOptions
 from luthier.tasks.base import Task
-from luthier.training import Trained
 from luthier.types import Record, Split
 
 __all__ = ["Candidate", "Progress", "Recipe", "Start", "begin", "finish", "finished", "rate_for"]

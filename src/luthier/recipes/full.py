@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from luthier.models.training import run_key, train
 from luthier.names import register
 from luthier.options import FitOptions
 from luthier.recipes.base import Candidate, Progress, begin, finish, finished, rate_for
 from luthier.tasks.base import Task
-from luthier.training import run_key, train
 from luthier.types import Split
 
 __all__ = ["Full"]

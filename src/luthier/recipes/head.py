@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import ModelError, TrainingError
-from luthier.hardware import one_thread
+from luthier.models.hardware import one_thread
+from luthier.models.training import Trained, optimizer, run_key
 from luthier.names import register
 from luthier.options import FitOptions
 from luthier.recipes.base import Candidate, Progress, begin, finish, finished
 from luthier.tasks.base import Task
-from luthier.training import Trained, optimizer, run_key
 from luthier.types import Record, Split
 
 __all__ = ["Head"]

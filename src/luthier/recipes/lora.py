@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import need
+from luthier.models.training import run_key, train
 from luthier.names import register
 from luthier.options import FitOptions
 from luthier.recipes.base import Candidate, Progress, begin, finish, finished, rate_for
 from luthier.tasks.base import Task
-from luthier.training import run_key, train
 from luthier.types import Split
 
 __all__ = ["Lora"]

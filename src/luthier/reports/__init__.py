@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from luthier import tablefiles
 from luthier.errors import UsageError
 from luthier.reports import compare, drift, performance, quality
 from luthier.reports.base import Report, Series
 from luthier.scoring import Scoring
-from luthier.tabular import Table
+from luthier.tables import tablefiles
+from luthier.tables.tabular import Table
 
 __all__ = ["KINDS", "Report", "compare_projects", "of_files", "of_project", "report"]
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.evidence import e_bh
-from luthier.moments import unix_seconds
 from luthier.results import frame
-from luthier.sheets import Sheet
+from luthier.series.moments import unix_seconds
 from luthier.stages import report
 from luthier.story import clean
 from luthier.tables import arrays, first_wrong
-from luthier.tabular import Table, names_of, part_of, parts_of, rows_of
+from luthier.tables.sheets import Sheet
+from luthier.tables.tabular import Table, names_of, part_of, parts_of, rows_of
 from luthier.types import Finding
 
 __all__ = ["Report", "Series", "Window", "decided", "fold", "plural", "share_text"]

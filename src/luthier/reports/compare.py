@@ -8,8 +8,8 @@ from typing import Any
 
 from luthier.errors import UsageError
 from luthier.reports.base import Report, plural
-from luthier.sheets import Cell, Grid, Line, Mark, Section, Sheet
 from luthier.story import Point, blocks, estimate, events, part, pooled, rows, timeline
+from luthier.tables.sheets import Cell, Grid, Line, Mark, Section, Sheet
 from luthier.types import Estimate
 
 __all__ = ["report"]

@@ -9,9 +9,9 @@ from typing import Any
 
 from luthier.errors import StateError
 from luthier.reports.base import Report, Series, Window, decided, fold, plural
-from luthier.sheets import Bars, Cell, Figure, Grid, Line, Mark, Section, Sheet, bars_of
 from luthier.stages.drift import Drift, Summary, drift, summarise
-from luthier.tabular import Table
+from luthier.tables.sheets import Bars, Cell, Figure, Grid, Line, Mark, Section, Sheet, bars_of
+from luthier.tables.tabular import Table
 from luthier.types import Finding
 
 __all__ = ["report"]

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from luthier.extremes import all_in_one, beyond, novel
-from luthier.frames import Column, columns_of
-from luthier.homogeneity import e_value
+from luthier.evidence.extremes import all_in_one, beyond, novel
+from luthier.evidence.homogeneity import e_value
 from luthier.reports.base import share_text
 from luthier.statistics.base import hash64, share
 from luthier.statistics.histogram import aligned
-from luthier.summaries import Summary, summarise
-from luthier.tabular import rows_of
+from luthier.tables.frames import Column, columns_of
+from luthier.tables.summaries import Summary, summarise
+from luthier.tables.tabular import rows_of
 from luthier.types import Estimate, Finding, Promise
 
 __all__ = ["CONFIDENCE", "HASHED", "RULES", "State", "column_names", "faults_of", "missing_share", "summed"]

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from luthier.aliases import theirs
-from luthier.buckets import Metric, metrics_of, read
 from luthier.errors import StateError
-from luthier.frames import columns_of
+from luthier.fewlabels.support import names_of as names_near
 from luthier.names import get
 from luthier.scoring import Scoring
-from luthier.summaries import Summary, summarise
-from luthier.support import names_of as names_near
-from luthier.tabular import names_of, part_of, rows_of
+from luthier.scoring.aliases import theirs
+from luthier.scoring.buckets import Metric, metrics_of, read
+from luthier.tables.frames import columns_of
+from luthier.tables.summaries import Summary, summarise
+from luthier.tables.tabular import names_of, part_of, rows_of
 from luthier.types import Columns, Estimate
 
 __all__ = ["MAIN", "NEWEST", "Reader", "State", "Wrong", "started"]

@@ -13,12 +13,12 @@ from luthier.errors import StateError
 from luthier.reports.base import Report, Series, Window, decided, fold, plural
 from luthier.reports.measured import NEWEST, Reader, State, started
 from luthier.scoring import Scoring
-from luthier.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
 from luthier.stages.drift import drift
 from luthier.statistics.calibration import reliability
 from luthier.statistics.confusion import matrix
 from luthier.statistics.curves import precision_recall, roc
-from luthier.tabular import Table, is_table, parts_of
+from luthier.tables.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
+from luthier.tables.tabular import Table, is_table, parts_of
 from luthier.types import Estimate, Finding, Promise
 
 __all__ = ["report"]

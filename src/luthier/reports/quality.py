@@ -10,9 +10,9 @@ from typing import Any
 from luthier.errors import StateError
 from luthier.reports.base import Report, Series, Window, decided, fold, plural
 from luthier.reports.faults import CONFIDENCE, HASHED, RULES, State, column_names, faults_of, missing_share, summed
-from luthier.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
 from luthier.statistics.base import share
-from luthier.tabular import Table
+from luthier.tables.sheets import Cell, Figure, Grid, Mark, Section, Sheet, bars_of
+from luthier.tables.tabular import Table
 from luthier.types import Estimate, Finding
 
 __all__ = ["RULES", "report"]

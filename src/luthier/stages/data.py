@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import DataError
-from luthier.files import LONGEST, BadRow, Table, broken, label_text, moment, table
 from luthier.options import ColumnOptions, SplitOptions
-from luthier.roles import roles
+from luthier.reading.files import LONGEST, BadRow, Table, broken, label_text, moment, table
+from luthier.reading.roles import roles
 from luthier.stages.base import Issue, Loaded, Progress, normalised
 from luthier.types import Record, Split, content_id, utc_now
 

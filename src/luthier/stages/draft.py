@@ -12,7 +12,6 @@ from statistics import NormalDist
 from typing import Any
 
 from luthier.errors import DataError
-from luthier.files import BadRow, label_text, moment, table
 from luthier.options import (
     ColumnOptions,
     DataOptions,
@@ -23,7 +22,8 @@ from luthier.options import (
     SplitOptions,
     UpdateOptions,
 )  # fmt: skip
-from luthier.roles import roles, yaml_text
+from luthier.reading.files import BadRow, label_text, moment, table
+from luthier.reading.roles import roles, yaml_text
 
 __all__ = ["draft"]
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from luthier.distances import category_counts, category_distances, coarse, finer, numeric_distances
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
-from luthier.extremes import log_apart
-from luthier.frames import statistic_of
-from luthier.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.evidence.extremes import log_apart
+from luthier.evidence.homogeneity import log_e_toward, log_e_value, ranks, runs
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
-from luthier.summaries import Summary, alike, hour_of_week, summarise, summarise_by_hour, summed
-from luthier.tabular import Table
+from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
+from luthier.tables.frames import statistic_of
+from luthier.tables.summaries import Summary, alike, hour_of_week, summarise, summarise_by_hour, summed
+from luthier.tables.tabular import Table
+from luthier.tables.vectors import basis_of, compared
 from luthier.types import Finding, Promise
-from luthier.vectors import basis_of, compared
 
 __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_by_hour"]
 
@@ -78,7 +78,7 @@ def drift(
     An alarm on values: e-BH over all columns says that the column changed (of the columns named, a share of at most
     `alpha` is wrong on average, whatever the dependence; for one column P(false alarm) <= alpha), and its
     Jensen–Shannon distance is at least `relevant`. The e-value is exact at any size of both tables: see
-    `luthier.homogeneity`. An alarm on the schema (a column gone, new, or of another kind) is a plain comparison. Times
+    `luthier.evidence.homogeneity`. An alarm on the schema (a column gone, new, or of another kind) is a plain comparison. Times
     move on their own and are not compared. One look a pair of tables: for a stream, use the check column_shift.v1.
 
     >>> rng = np.random.default_rng(0)
@@ -159,7 +159,7 @@ def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[F
 
 
 def _vectors(known: Mapping[str, Any], a: State, b: State) -> tuple[float, dict[str, float], str]:
-    """Log e-value, distances, and the change in words; `known` as `luthier.vectors.basis_of` gives it."""
+    """Log e-value, distances, and the change in words; `known` as `luthier.tables.vectors.basis_of` gives it."""
     if not (known and b["n"]):
         few = f"{a['n']:,} vectors of the reference and {b['n']:,} of current: not enough to compare"
         return 0.0, {"jensen_shannon": math.nan}, few

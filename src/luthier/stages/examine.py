@@ -10,10 +10,10 @@ from functools import cached_property
 from statistics import NormalDist, median
 from typing import Literal
 
-from luthier.near import near_twins
 from luthier.options import Requirement, SplitOptions
+from luthier.reading.near import near_twins
+from luthier.reading.suspicion import suspicious
 from luthier.stages.base import Issue, Loaded, Progress, normalised
-from luthier.suspicion import suspicious
 from luthier.types import Record
 
 __all__ = ["Rules", "clean", "examine", "rows_needed"]

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from luthier import checkpoints
 from luthier.errors import DataError, RecordError, TrainingError, UsageError
+from luthier.models import checkpoints
+from luthier.models.training import run_key
 from luthier.names import every, get
 from luthier.options import FitOptions, Requirement
 from luthier.recipes.base import Candidate, Progress
 from luthier.tasks.base import Task, answered, latency_ms
-from luthier.training import run_key
 from luthier.types import Estimate, Finding, Run, Split
 
 __all__ = ["fit", "shortfall"]

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from luthier import files
 from luthier.errors import DataError, UsageError
-from luthier.labelplan import LabelPlan, Request
+from luthier.fewlabels.labelplan import LabelPlan, Request
+from luthier.reading import files
 from luthier.rows import plain
 
 __all__ = ["ENDINGS", "Returned", "interface", "read", "write"]

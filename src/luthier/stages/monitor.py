@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from luthier import choice
-from luthier.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
 from luthier.errors import StateError
-from luthier.labelplan import LabelPlan, asked, design
+from luthier.fewlabels.labelplan import LabelPlan, asked, design
 from luthier.options import MonitorOptions
-from luthier.ordered import ids_of, in_order, repeated
-from luthier.predicates import Slices
-from luthier.saved import about, made, packed, unpacked
 from luthier.scoring import Scoring
+from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
+from luthier.scoring.saved import about, made, packed, unpacked
 from luthier.tables import arrays, first_wrong, times
-from luthier.tabular import is_table, rows_of
+from luthier.tables.ordered import ids_of, in_order, repeated
+from luthier.tables.predicates import Slices
+from luthier.tables.tabular import is_table, rows_of
+from luthier.tables.waiting import Waiting
 from luthier.types import Columns, Estimate, Finding, utc_now
-from luthier.waiting import Waiting
 
 __all__ = ["Monitor", "as_columns"]
 
@@ -43,7 +43,7 @@ class Monitor:
     `reference`: a table (dictionary of arrays, Arrow, pandas, Polars) of held-out records that the model was accepted
     on: `predicted` or `probabilities` and `target`, or `loss`, for the risk checks; `confidence` and `embedding` for
     the label-free ones. `task`: its name or a `Scoring`, None: found from the columns; `said` says what was found.
-    `columns`: our name to yours, such as {"predicted": "said"}; usual ones are known (`luthier.aliases`). A check whose
+    `columns`: our name to yours, such as {"predicted": "said"}; usual ones are known (`luthier.scoring.aliases`). A check whose
     columns are missing says so in its finding and never alarms. A window that is refused (StateError) changes nothing.
 
     >>> rng = np.random.default_rng(0)
@@ -180,7 +180,7 @@ class Monitor:
             self.unknown_labels += other["unknown_labels"]
 
     def label_plan(self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0) -> LabelPlan:
-        """Which of the newest `pool` answers without a label to label next; see `luthier.labelplan.design`.
+        """Which of the newest `pool` answers without a label to label next; see `luthier.fewlabels.labelplan.design`.
 
         For "better" the answers must have come with `champion_predicted`. Raises StateError without answers.
         """

@@ -12,7 +12,7 @@ import numpy as np
 
 from luthier.errors import UsageError
 from luthier.evidence import wilson
-from luthier.intervals import chernoff
+from luthier.evidence.intervals import chernoff
 from luthier.stores.base import Row, Store
 from luthier.types import Estimate, Finding, Promise
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from luthier.errors import UsageError
 from luthier.fewlabels import Combined, Pool
-from luthier.labelplan import Buys, LabelPlan, Request, asked, design
+from luthier.fewlabels.labelplan import Buys, LabelPlan, Request, asked, design
 from luthier.rows import from_row, plain
 from luthier.stores.base import Row, Store
 from luthier.types import Columns, Record

@@ -15,7 +15,6 @@ from typing import Any
 
 from luthier.errors import SetupError, UsageError, need
 from luthier.names import NAME
-from luthier.sheets import Bars, Cell, Line, Mark, Sheet
 from luthier.story import (
     clean,
     estimate_text,
@@ -32,6 +31,7 @@ from luthier.story import (
     time_text,
     timeline,
 )
+from luthier.tables.sheets import Bars, Cell, Line, Mark, Sheet
 from luthier.types import Estimate
 
 __all__ = ["Paths", "html", "markdown", "sheet_html", "sheet_markdown", "write", "write_files"]

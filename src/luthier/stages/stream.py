@@ -126,7 +126,7 @@ class Running:
 
 
 def observe(statistics: Mapping[str, Statistic], windows: Iterable[Columns]) -> dict[str, State]:
-    """The state of each statistic over a stream of windows, such as `luthier.parquet.Parquet.windows()`, in one pass.
+    """The state of each statistic over a stream of windows, such as `luthier.tables.parquet.Parquet.windows()`, in one pass.
 
     Memory does not grow with their number.
     """

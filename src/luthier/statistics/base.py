@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.estimates import (
+from luthier.evidence.estimates import (
     area_interval,
     bounded,
     by_score,
@@ -22,10 +22,10 @@ from luthier.estimates import (
     wilson_bounds,
     z_score,
 )
-from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
-from luthier.hashing import hash64
+from luthier.sums.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
+from luthier.sums.hashing import hash64
+from luthier.sums.weighing import carried, usable, weighed
 from luthier.types import Columns, Estimate
-from luthier.weighing import carried, usable, weighed
 
 __all__ = [
     "Exact",

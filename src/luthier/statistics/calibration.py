@@ -26,8 +26,8 @@ from luthier.statistics.base import (
     t_score,
     wilson_bounds,
 )
+from luthier.sums.weighing import usable
 from luthier.types import Columns, Estimate
-from luthier.weighing import usable
 
 __all__ = ["Calibration", "reliability"]
 

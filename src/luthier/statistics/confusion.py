@@ -11,8 +11,8 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.names import register
 from luthier.statistics.base import State, When, class_scores, hash64, numbers, on_logit, same_options, share
+from luthier.sums.weighing import DIGITS, carried, usable, weighed, worth
 from luthier.types import Columns, Estimate
-from luthier.weighing import DIGITS, carried, usable, weighed, worth
 
 __all__ = ["Confusion", "f1", "matrix", "per_class"]
 

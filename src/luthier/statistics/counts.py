@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.heavy import heavy, narrowed, shortened, sketch
 from luthier.names import register
 from luthier.statistics.base import State, When, hash64, known_when, rows, same_options, share, z_score
+from luthier.sums.heavy import heavy, narrowed, shortened, sketch
 from luthier.types import Columns, Estimate
 
 __all__ = ["Counts", "table"]
@@ -175,7 +175,7 @@ class Counts:
 class HeavyCounts(Counts):
     """counts.v1 that also names every category with a share of 1 / `heavy` or more, however many categories there are.
 
-    Beyond `limit` a frequent category that was dropped is spelled from sums (`luthier.heavy`), in a state that is at
+    Beyond `limit` a frequent category that was dropped is spelled from sums (`luthier.sums.heavy`), in a state that is at
     most 2.8 MB with the default `heavy`; missed are fewer than one in 1,000. Its `share[…]` is within one part in ten
     of 1 / `heavy` of the truth and its interval knows the error; categories that were kept, and "other", are exact.
     A dropped category's name is cut at 24 bytes of UTF-8 and ends in its hash then.

@@ -20,8 +20,8 @@ from luthier.statistics.base import (
     scored,
     share,
 )
+from luthier.sums.weighing import carried, worth
 from luthier.types import Columns, Estimate
-from luthier.weighing import carried, worth
 
 __all__ = ["Curves", "precision_recall", "roc"]
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.exact import add, natural_log
 from luthier.names import register
 from luthier.statistics.base import State, When, mean_of, moments, numbers, rows, same_options, share
+from luthier.sums.exact import add, natural_log
 from luthier.types import Columns, Estimate
 
 __all__ = ["LogLoss"]

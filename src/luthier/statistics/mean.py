@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from luthier.exact import fraction
 from luthier.names import register
 from luthier.statistics.base import (
     Exact,
@@ -31,8 +30,9 @@ from luthier.statistics.base import (
     t_score,
     variance,
 )
+from luthier.sums.exact import fraction
+from luthier.sums.weighing import usable
 from luthier.types import Columns, Estimate
-from luthier.weighing import usable
 
 __all__ = ["Mean"]
 

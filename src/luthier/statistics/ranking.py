@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.exact import Exact, add, natural_log
 from luthier.names import register
 from luthier.statistics.base import State, When, bounded, mean_of, moments, rows, same_options, share, t_score
+from luthier.sums.exact import Exact, add, natural_log
 from luthier.types import Columns, Estimate
 
 __all__ = ["Ranking", "from_lists", "metrics"]

@@ -21,8 +21,8 @@ from luthier.statistics.base import (
     same_options,
     share,
 )
+from luthier.sums.weighing import usable
 from luthier.types import Columns, Estimate
-from luthier.weighing import usable
 
 __all__ = ["Ratio"]
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from luthier.exact import Exact, add, exact_squares, exact_sum, fraction, product_parts
 from luthier.names import register
 from luthier.statistics.base import State, When, normal, numbers, same_options, share, t_score
+from luthier.sums.exact import Exact, add, exact_squares, exact_sum, fraction, product_parts
 from luthier.types import Columns, Estimate
 
 __all__ = ["Regression"]

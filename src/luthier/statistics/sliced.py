@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.hashing import hash64
 from luthier.names import get, register
 from luthier.statistics.base import State, Statistic, When, coded, rows, same_options
+from luthier.sums.hashing import hash64
 from luthier.types import Columns, Estimate
 
 __all__ = ["Sliced"]

@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from luthier.errors import StateError, StoreError
-from luthier.folders import Folders
 from luthier.names import register
+from luthier.storage.folders import Folders
 from luthier.stores.base import (
     AUDITED,
     SEALABLE,
@@ -149,7 +149,7 @@ class MemoryStore:
                 self._within = False
 
     def put(self, folder: Path) -> str:
-        """Keep a copy of `folder`; its digest. See luthier.folders."""
+        """Keep a copy of `folder`; its digest. See luthier.storage.folders."""
         return self._folders.put(folder)
 
     def get(self, digest: str, *, verify: bool = False) -> Path:

@@ -13,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from luthier.database import Database
 from luthier.errors import StateError
-from luthier.folders import Folders, durable, refusals, sha256
 from luthier.names import register
-from luthier.segments import Index, Sealed, beside, digests, pick, read, write
+from luthier.storage.database import Database
+from luthier.storage.folders import Folders, durable, refusals, sha256
+from luthier.storage.segments import Index, Sealed, beside, digests, pick, read, write
 from luthier.stores.base import (
     AUDITED,
     SEALABLE,
@@ -313,7 +313,7 @@ class SqliteStore:
         return None if row is None else bytes(row[0])
 
     def put(self, folder: Path) -> str:
-        """Keep a copy of `folder`; its digest. See luthier.folders."""
+        """Keep a copy of `folder`; its digest. See luthier.storage.folders."""
         return self._folders.put(folder)
 
     def get(self, digest: str, *, verify: bool = False) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from luthier import classification
 from luthier.errors import RecordError, TargetError
+from luthier.models import classification
 from luthier.names import register
 from luthier.types import Columns, Estimate, Record
 
@@ -88,7 +88,7 @@ class TextClassification:
 
         Raises ModelError when `source` cannot be used, MissingPackage without the extra "fit".
         """
-        from luthier.textmodel import TextClassifier
+        from luthier.models.textmodel import TextClassifier
 
         return TextClassifier.open(source, self.labels)
 

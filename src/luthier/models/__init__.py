@@ -1,0 +1,1 @@
+"""What recipes and tasks share: training, checkpoints, text models, the machine."""

@@ -1,0 +1,1 @@
+"""Data files and what their rows look like."""

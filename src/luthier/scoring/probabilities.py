@@ -1,0 +1,73 @@
+"""Probabilities of classes: what can be one, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from luthier.errors import StateError
+from luthier.tables import Judge, first_wrong, floats, matrix
+from luthier.tables.labels import listed
+
+__all__ = ["derived", "proper", "row_mean"]
+
+_ONE = 1e-4  # how far from 1 the probabilities of a row may sum, as in log_loss.v1
+
+
+def derived(
+    values: np.ndarray, labels: Sequence[Any] | None, normalise: bool, judge: Judge = first_wrong
+) -> dict[str, np.ndarray]:
+    """`probabilities` (n, k), `predicted` (an index, -1 where missing), confidence, margin, entropy, `score` of the second of two."""
+    p = floats("probabilities", matrix("probabilities", values))
+    if p.ndim == 1:
+        p = np.stack([1 - p, p], axis=1)
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise StateError(f"probabilities must be (n, k) with k ≥ 2, or (n,) of the second class; not {p.shape}")
+    if labels is not None and p.shape[1] != len(labels):
+        raise StateError(
+            f"probabilities have {p.shape[1]} columns, but there are {len(labels)} labels: {listed(labels)}. "
+            f"Name all of them in the order of the columns: Scoring(labels=…)"
+        )
+    p = _summed(proper(p, judge), normalise, judge)
+    best = np.sort(p, axis=1)[:, -2:]  # (n, 2), rising
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.where(p > 0, p * np.log(p), 0.0 * p).sum(axis=1)
+    predicted = np.where(np.isnan(p[:, 0]), -1, np.nan_to_num(p).argmax(axis=1))
+    columns = {"probabilities": p, "predicted": predicted, "confidence": best[:, 1]}
+    columns |= {"margin": best[:, 1] - best[:, 0], "entropy": entropy}
+    return columns | ({"score": p[:, 1]} if p.shape[1] == 2 else {})
+
+
+def proper(p: np.ndarray, judge: Judge = first_wrong) -> np.ndarray:
+    """Probabilities (n, k) in [0, 1]; a row with a NaN is missing, NaN throughout."""
+    if p.ndim != 2:
+        raise StateError(f"probabilities have shape {p.shape}; they must be (n, k)")
+    with np.errstate(invalid="ignore"):
+        wrong = np.asarray(((p < 0) | (p > 1)).any(axis=1))
+    judge("probabilities", wrong, p, "hold a value outside [0, 1]", "Apply softmax (or a sigmoid) to logits first")
+    return np.where((wrong | np.isnan(p).any(axis=1))[:, None], np.nan, p)
+
+
+def _summed(p: np.ndarray, normalise: bool, judge: Judge) -> np.ndarray:
+    total = row_mean(p) * p.shape[1]
+    with np.errstate(invalid="ignore"):
+        off = np.abs(total - 1) > _ONE
+    if normalise:
+        judge("probabilities", total == 0, p, "are 0 throughout", "Give at least one class a probability")
+        with np.errstate(invalid="ignore"):
+            return np.where(off[:, None], p / total[:, None], p)
+    judge(
+        "probabilities", off, p, f"do not sum to 1 within {_ONE:g}",
+        "Apply softmax to logits, or have them divided by their sum: Scoring(normalise=True)",
+    )  # fmt: skip
+    return np.where(off[:, None], np.nan, p) if off.any() else p
+
+
+def row_mean(values: np.ndarray) -> np.ndarray:
+    """The mean of every row, (n, k) to (n,)."""
+    total = np.zeros(len(values))
+    for k in range(values.shape[1]):  # one after the other: a row's sum never depends on its neighbours
+        total += values[:, k]
+    return np.asarray(total / max(values.shape[1], 1))

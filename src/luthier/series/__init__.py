@@ -1,0 +1,1 @@
+"""Times and metrics over time: seasons, what is left of them, and how often something comes."""
