@@ -66,7 +66,9 @@ def table(path: Path) -> Table:
         if path.is_dir():
             return _folder(path)
         if not path.is_file():
-            raise DataError(f"{path}: there is no such file. Correct the path (in luthier.yaml it stands under `data:`)")
+            raise DataError(
+                f"{path}: there is no such file. Correct the path (in luthier.yaml it stands under `data:`)"
+            )
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
         reader = _READERS.get(path.suffix.lower())

@@ -249,7 +249,9 @@ def test_a_file_that_is_unreadable_as_a_whole_says_why(case: str, tmp_path: Path
 
 
 def test_absent_files_and_foreign_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no such file. Correct the path .in luthier.yaml it stands under `data:`"):
+    with pytest.raises(
+        DataError, match=r"there is no such file. Correct the path .in luthier.yaml it stands under `data:`"
+    ):
         read("a.csv", base=tmp_path)
     with pytest.raises(DataError, match="not one saved by `datasets`"):
         read(tmp_path)
