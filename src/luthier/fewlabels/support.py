@@ -67,9 +67,13 @@ def features(columns: Columns, names: Sequence[str], known: Mapping[str, Any] | 
     if not names or any(name not in columns for name in names):
         return np.zeros((0, width), np.float32)
     if names[0] == "embedding" and len(names) == 1:
-        x = np.asarray(columns["embedding"], np.float32)
+        given = np.asarray(columns["embedding"])
+        if given.dtype.kind not in "biuf":
+            return np.zeros((0, width), np.float32)
+        with np.errstate(over="ignore"):
+            x = given.astype(np.float32, copy=False)
         return x if x.ndim == 2 and width in (0, x.shape[1]) else np.zeros((0, width), np.float32)
-    x = np.column_stack([np.asarray(columns[name], np.float64) for name in names])
+    x = np.column_stack([_numbers(np.asarray(columns[name])) for name in names])
     missing = ~np.isfinite(x)
     if known is None:
         return np.column_stack([np.where(missing, np.nan, x), missing.sum(axis=1)])
@@ -79,6 +83,14 @@ def features(columns: Columns, names: Sequence[str], known: Mapping[str, Any] | 
     x -= known["middle"]
     x /= known["scale"]
     return np.clip(x, -FARTHEST, FARTHEST, out=x).astype(np.float32)
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """(n,) float64, NaN where a row holds no number: a column that turns to text is missing, as `features` counts it."""
+    if values.ndim == 1 and values.dtype.kind in "biuf":
+        return values.astype(np.float64, copy=False)
+    rows = values.tolist() if values.ndim == 1 and values.dtype.kind == "O" else [None] * len(values)
+    return np.array([one if isinstance(one, int | float) else np.nan for one in rows], np.float64)
 
 
 def scale(raw: Any, names: Sequence[str]) -> dict[str, Any]:

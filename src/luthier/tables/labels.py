@@ -27,6 +27,7 @@ def as_labels(name: str, values: np.ndarray, judge: Judge = first_wrong) -> np.n
     if values.dtype.kind == "U":
         return values.astype(f"U{_TEXT}") if values.dtype.itemsize > 4 * _TEXT else values
     if values.dtype.kind in "uf":
+        values = values.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore"):
             wrong = ~np.isnan(values) & ((values != np.trunc(values)) | (np.abs(values) >= 2.0**53))
         judge(
