@@ -44,6 +44,8 @@ def test_answers_without_what_a_check_reads_are_counted(check: str) -> None:
     assert "embedding" in finding.why
     rows = window(rng, 500)
     monitor.observe("answer", {name: rows[name] for name in ("confidence", "embedding")}, at="2026-01-01")
+    for odd in (np.ones(20), np.ones((20, 8)) * 1j, np.full((20, 8), 1e300), np.ones((20, 7)), np.full((20, 8), "a")):
+        monitor.observe("answer", {"confidence": np.full(20, 0.8), "embedding": odd}, at="2026-01-01")
     (finding,) = monitor.observe("answer", {"x": np.ones(30)}, at="2026-01-01")
     assert finding.n == 500
-    assert "; 100 answers came without a" in finding.why
+    assert "; 200 answers came without a" in finding.why

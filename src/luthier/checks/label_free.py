@@ -159,9 +159,11 @@ def _reference(reference: Columns) -> tuple[Any, Any, Any]:
 
 def _answers(window: Columns, width: int) -> tuple[Any, Any]:
     sure = np.asarray(window.get("confidence", ()), np.float64)
-    x = np.asarray(window.get("embedding", ()), np.float32)
-    if x.ndim != 2 or x.shape[1] != width or len(x) != len(sure):
+    x = np.asarray(window.get("embedding", ()))
+    if x.dtype.kind not in "biuf" or x.ndim != 2 or x.shape[1] != width or len(x) != len(sure):
         return np.zeros(0), np.zeros((0, width), np.float32)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32, copy=False)
     whole = np.isfinite(sure) & np.isfinite(x).all(axis=1)
     return sure[whole], x[whole]
 
