@@ -224,3 +224,13 @@ def test_waiting_answers_survive_a_restart_and_answers_may_differ_in_columns() -
     other = watching(good, task="multiclass", options=MonitorOptions(window_minutes=5))
     with pytest.raises(StateError, match=r"window_minutes 60.*this one 5"):
         other.restore(first.save())
+
+
+def test_probabilities_of_the_other_label_are_no_accuracy_upside_down() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random(500)
+    table = {"probabilities": p, "target": np.where(rng.random(500) < p, "churned", "stays")}
+    with pytest.raises(StateError, match=r"taken for the positive label.*labels=\('stays', 'churned'\)"):
+        luthier.Monitor(table)
+    right = luthier.Monitor(table, task=Scoring("binary", labels=("stays", "churned")))
+    assert right._reference["loss"].mean() < 0.3
