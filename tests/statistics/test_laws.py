@@ -48,6 +48,7 @@ OPTIONS = {
     "multilabel.v1": [
         {"target": "labels", "predicted": "said"},
         {"target": "labels", "predicted": "said", "joint": 2},
+        {"target": "labels", "predicted": "said", "weight": "wild"},
     ],
     "regression.v1": [{}, {"target": "wild", "weight": "length"}, {"target": "score", "predicted": "wild"}],
     "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}, {"column": "wild", "weight": "length"}],
