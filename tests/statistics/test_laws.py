@@ -58,6 +58,7 @@ OPTIONS = {
         {"gains": "said"},
         {"gains": "labels", "scores": "shares", "k": 2},
         {"gains": "said", "ideal": "embedding"},
+        {"gains": "said", "scores": "shares", "weight": "wild"},
     ],
     "ratio.v1": [{}, {"over": "wild", "under": "wild"}, {"over": "wild", "weight": "wild"}],
     "sample.v1": [{"size": 5, "columns": ("wild", "text", "embedding")}, {"id": "predicted", "salt": 3}],
