@@ -48,6 +48,7 @@ OPTIONS = {
     "multilabel.v1": [
         {"target": "labels", "predicted": "said"},
         {"target": "labels", "predicted": "said", "joint": 2},
+        {"target": "labels", "predicted": "said", "weight": "wild"},
     ],
     "regression.v1": [{}, {"target": "wild", "weight": "length"}, {"target": "score", "predicted": "wild"}],
     "mean.v1": [{}, {"column": "wild"}, {"column": "mixed"}, {"column": "wild", "weight": "length"}],
@@ -57,6 +58,7 @@ OPTIONS = {
         {"gains": "said"},
         {"gains": "labels", "scores": "shares", "k": 2},
         {"gains": "said", "ideal": "embedding"},
+        {"gains": "said", "scores": "shares", "weight": "wild"},
     ],
     "ratio.v1": [{}, {"over": "wild", "under": "wild"}, {"over": "wild", "weight": "wild"}],
     "sample.v1": [{"size": 5, "columns": ("wild", "text", "embedding")}, {"id": "predicted", "salt": 3}],

@@ -125,7 +125,99 @@ def test_many_labels_stay_bounded() -> None:
     assert len(Multilabel().read(state)) < 200
 
 
+def weighted(rng, n):
+    """Weights that are any size, often 0 or whole."""
+    return rng.choice([0.0, 1.0, 3.0], n) + (rng.random(n) < 0.5) * rng.gamma(0.5, size=n).clip(1e-6) * 1000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_weighted_metrics_are_scikit_learns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, labels = int(rng.integers(2, 300)), int(rng.integers(3, 12))
+    target, predicted = drawn(rng, n, labels)
+    target[:, 0], predicted[:, 1], cost = False, False, weighted(rng, n)
+    cost[0], target[1:, 2], predicted[1:, 2] = 0.0, False, False  # a label only a row without weight has
+    cost[1] += 1.0
+    statistic = Multilabel(weight="cost")
+    found = statistic.read(statistic.observe({"target": target, "predicted": predicted, "cost": cost}))
+    for name, theirs in (("subset_accuracy", metrics.accuracy_score), ("hamming_loss", metrics.hamming_loss)):
+        assert found[name].value == pytest.approx(theirs(target, predicted, sample_weight=cost), abs=1e-9), name
+    options = {"sample_weight": cost}
+    for average in ("micro", "macro", "weighted"):
+        expected = metrics.precision_recall_fscore_support(
+            target, predicted, average=average, zero_division=0, **options
+        )
+        for metric, value in zip(METRICS, expected, strict=False):
+            ours = found[f"{metric}_{average}"]
+            assert (ours.value if ours.n else 0.0) == pytest.approx(value, abs=1e-9), (metric, average)
+    expected = metrics.precision_recall_fscore_support(target, predicted, average=None, zero_division=np.nan, **options)
+    for metric, values in zip(METRICS, expected, strict=False):
+        ours = [found[f"{metric}[{label}]"].value for label in range(labels)]
+        assert ours == pytest.approx(values.tolist(), abs=1e-9, nan_ok=True), metric
+
+
+@pytest.mark.parametrize("joint", [64, 0])
+def test_the_law_with_weights(joint: int) -> None:
+    rng = np.random.default_rng(1)
+    target, predicted = drawn(rng, 70_000, 5)  # more than a block of rows
+    statistic = Multilabel(weight="cost", joint=joint)
+    cost = rng.choice([0.0, 1 / 3, 2.0**-30, 2.0**31, -1, math.nan, math.inf, 1e-300, 1e300], len(target))
+    columns = {"target": target, "predicted": predicted, "cost": cost}
+    check_statistic(statistic, columns, 3)
+    check_statistic(statistic, columns | {"cost": rng.gamma(0.3, size=len(cost))}, 4)
+    check_statistic(statistic, {name: values[:9] for name, values in columns.items()} | {"cost": np.zeros(9)}, 3)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.1, 2.0**-20, 3e8])
+@pytest.mark.parametrize("joint", [64, 0])
+def test_equal_weights_change_nothing(size: float, joint: int) -> None:
+    target, predicted = drawn(np.random.default_rng(3), 300, 6)
+    statistic = Multilabel(weight="cost", joint=joint)
+    found = statistic.read(statistic.observe({"target": target, "predicted": predicted, "cost": np.full(300, size)}))
+    for name, plain in read(target, predicted, joint=joint).items():
+        ours, expected = ((e.value, e.n, e.low, e.high) for e in (found[name], plain))
+        assert ours == pytest.approx(expected, abs=1e-7, nan_ok=True), name
+
+
+@pytest.mark.parametrize("joint", [64, 0])
+def test_intervals_with_weights_cover(joint: int) -> None:
+    rng = np.random.default_rng(2)
+    statistic = Multilabel(weight="cost", joint=joint)
+
+    def found(n):
+        target, predicted = drawn(rng, n, 6)
+        cost = rng.gamma(1, size=n) * (1 + target[:, 0])  # rows with a label weigh more
+        return statistic.read(statistic.observe({"target": target, "predicted": predicted, "cost": cost}))
+
+    true = found(300_000)
+    covered = dict.fromkeys([*AVERAGES, "subset_accuracy", "hamming_loss"], 0)
+    for _ in range(200):
+        one = found(800)
+        for name in covered:
+            covered[name] += one[name].low <= true[name].value <= one[name].high
+    assert min(covered.values()) >= 0.9 * 200, covered
+    if joint:
+        assert max(covered.values()) <= 0.99 * 200, covered
+
+
+def test_rows_without_a_usable_weight_are_missing() -> None:
+    target, cost = np.eye(2)[[0, 1, 0, 1, 0, 1]], np.array([2.0, -1.0, math.nan, math.inf, 1e-300, 0.0])
+    statistic = Multilabel(weight="cost")
+    found = statistic.read(statistic.observe({"target": target, "predicted": target, "cost": cost}))
+    assert (found["missing"].value, found["missing"].n) == (pytest.approx(4 / 6), 6)
+    assert (found["f1[0]"].value, found["f1[0]"].n, found["f1[1]"].n) == (1.0, 1, 0)
+    none = statistic.read(statistic.observe({"target": target, "predicted": target, "cost": np.zeros(6)}))
+    assert none["missing"].value == 0.0
+    assert {estimate.n for name, estimate in none.items() if name != "missing"} == {0}
+
+
 def test_misuse_is_named() -> None:
+    with pytest.raises(StateError, match="weight '' and 'cost' cannot be merged"):
+        Multilabel().merge(Multilabel().observe({}), Multilabel(weight="cost").observe({}))
+    with pytest.raises(StateError, match="column 'cost' has 2 rows and 'target' 3"):
+        Multilabel(weight="cost").observe({"target": np.eye(3), "predicted": np.eye(3), "cost": np.ones(2)})
+    with pytest.raises(ValueError, match=r"joint is 200; it must lie in \[0, 128\] with a weight"):
+        Multilabel(joint=200, weight="cost")
     with pytest.raises(StateError, match=r"shapes \(3, 2\) and \(3, 4\); they must have the same"):
         read(np.ones((3, 2)), np.ones((3, 4)))
     with pytest.raises(StateError, match=r"column 'target' is int64 of shape \(3,\)"):

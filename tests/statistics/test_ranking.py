@@ -109,7 +109,80 @@ def test_a_list_with_more_than_its_ideal_is_missing() -> None:
     assert np.isnan(found["ndcg"]).all()
 
 
+def read(columns, **options):
+    statistic = Ranking(**options)
+    return statistic.read(statistic.observe(columns))
+
+
+@pytest.mark.parametrize("levels", [0, 1, 0.3])
+@pytest.mark.parametrize("seed", range(4))
+def test_weighted_means_are_scikit_learns_ties_and_zeros_included(levels: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gains, scores = drawn(rng, 100, levels=levels)
+    cost = rng.choice([0.0, 1.0, 3.0, 1e-6, 1e6], 100) * rng.random(100)
+    found = read({"gains": gains, "scores": scores, "cost": cost}, scores="scores", weight="cost", k=5)
+    expected = theirs.ndcg_score(gains, scores, k=5, sample_weight=cost)
+    assert found["ndcg"].value == pytest.approx(expected, abs=1e-9)
+    expected = theirs.label_ranking_average_precision_score(gains > 0, scores, sample_weight=cost)
+    assert found["map"].value == pytest.approx(expected, abs=1e-9)
+    each = metrics(gains, scores, k=5)
+    for name, of in (("precision",) * 2, ("recall",) * 2, ("hit_rate", "hit"), ("mrr", "reciprocal_rank")):
+        assert found[name].value == pytest.approx(np.average(each[of], weights=cost), abs=1e-9), name
+
+
+def test_the_law_with_weights() -> None:
+    rng = np.random.default_rng(2)
+    gains, scores = drawn(rng, 3000, 12, 1)
+    gains[::7, 3] = rng.choice([math.nan, math.inf, -1, 0], len(gains[::7]))
+    cost = rng.choice([0.0, 1 / 3, 2.0**-30, 2.0**31, -1, math.nan, math.inf, 1e-300, 1e300], len(gains))
+    columns = {"gains": gains, "scores": scores, "cost": cost}
+    statistic = Ranking(scores="scores", weight="cost")
+    check_statistic(statistic, columns, 1)
+    check_statistic(statistic, columns | {"cost": rng.gamma(0.3, size=len(cost)).clip(1e-9)}, 2)
+    check_statistic(statistic, {name: values[:9] for name, values in columns.items()} | {"cost": np.zeros(9)}, 3)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.1, 2.0**-30, 3e8])
+def test_equal_weights_change_nothing(size: float) -> None:
+    gains, scores = drawn(np.random.default_rng(3), 200)
+    columns = {"gains": gains, "scores": scores, "cost": np.full(200, size)}
+    found = read(columns, scores="scores", weight="cost")
+    for name, plain in read(columns, scores="scores").items():
+        ours, expected = ((e.value, e.n, e.low, e.high) for e in (found[name], plain))
+        assert ours == pytest.approx(expected, abs=1e-9), name
+
+
+def test_intervals_with_weights_cover() -> None:
+    rng = np.random.default_rng(3)
+
+    def found(n):
+        gains, scores = drawn(rng, n)
+        cost = rng.gamma(1, size=n) * (1 + (gains > 0).sum(axis=1))  # rich queries weigh more
+        return read({"gains": gains, "scores": scores, "cost": cost}, scores="scores", weight="cost", k=5)
+
+    true, covered = found(100_000), dict.fromkeys(NAMES, 0)
+    for _ in range(300):
+        one = found(400)
+        for name in NAMES:
+            covered[name] += one[name].low <= true[name].value <= one[name].high
+    assert min(covered.values()) >= 0.9 * 300, covered
+    assert max(covered.values()) <= 0.99 * 300, covered
+
+
+def test_queries_without_a_usable_weight_are_missing() -> None:
+    columns = {"gains": np.eye(6), "cost": np.array([2.0, -1.0, math.nan, math.inf, 1e-300, 0.0])}
+    found = read(columns, weight="cost")
+    assert (found["missing"].value, found["missing"].n) == (pytest.approx(4 / 6), 6)
+    assert (found["mrr"].value, found["mrr"].n) == (1.0, 1)
+    none = read(columns | {"cost": np.zeros(6)}, weight="cost")
+    assert (none["missing"].value, {none[name].n for name in NAMES}) == (0.0, {0})
+
+
 def test_misuse_is_named() -> None:
+    with pytest.raises(StateError, match="column 'cost' has 2 rows for 3 queries"):
+        Ranking(weight="cost").observe({"gains": np.eye(3), "cost": np.ones(2)})
+    with pytest.raises(StateError, match="weight '' and 'cost' cannot be merged"):
+        Ranking().merge(Ranking().observe({}), Ranking(weight="cost").observe({}))
     with pytest.raises(ValueError, match="k is 0"):
         Ranking(k=0)
     with pytest.raises(StateError, match=r"gains are int64 of shape \(3,\)"):

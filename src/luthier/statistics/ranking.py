@@ -11,8 +11,19 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, bounded, mean_of, moments, rows, same_options, share, t_score
-from luthier.sums.exact import Exact, add, natural_log
+from luthier.statistics.base import (
+    State,
+    When,
+    bounded,
+    column,
+    mean_with_error,
+    moments,
+    rows,
+    same_options,
+    share,
+)
+from luthier.sums.exact import add, fraction, natural_log
+from luthier.sums.weighing import usable
 from luthier.types import Columns, Estimate
 
 __all__ = ["Ranking", "from_lists", "metrics"]
@@ -29,7 +40,8 @@ class Ranking:
 
     Reads `ndcg`, `precision`, `recall` and `hit_rate` of the first `k`, `mrr` and `map` of the whole list (normal on
     the logit with the variance over queries; Wilson for hits and where every query is alike) and `missing` (Wilson),
-    the queries of which `metrics` says nothing.
+    the queries of which `metrics` says nothing. With a column `weight`, queries count by it (scikit-learn's
+    sample_weight), n is what they are worth, and one without a usable weight is missing (see `weighing`).
     """
 
     name: ClassVar[str]
@@ -37,6 +49,7 @@ class Ranking:
     gains: str = "gains"
     scores: str = ""
     ideal: str = ""
+    weight: str = ""
     k: int = 10
     confidence: float = 0.95
 
@@ -45,25 +58,37 @@ class Ranking:
             raise ValueError(f"k is {self.k!r}; it must lie in [1, 10000]")
 
     def observe(self, columns: Columns) -> State:
-        """{k, n, missing, and of each metric the `moments`}."""
+        """{k, n, missing, and of each metric the `moments`}, with a weight also {weight}."""
         gains, scores, ideal = (rows(columns, name) if name else None for name in (self.gains, self.scores, self.ideal))
         found = dict.fromkeys(_METRICS, np.zeros(0))
         if gains is not None and len(gains):
             found = metrics(gains, scores, ideal, self.k)
-        known = ~np.isnan(found["ndcg"])
+        known, weights = ~np.isnan(found["ndcg"]), None
+        if self.weight:
+            weights = column(columns, self.weight)
+            if len(weights) != len(known):
+                raise StateError(
+                    f"column {self.weight!r} has {len(weights)} rows for {len(known)} queries; give one each"
+                )
+            known &= usable(weights)
+            weights = weights[known]
         state: dict[str, Any] = {"k": self.k, "n": int(known.sum()), "missing": int(len(known) - known.sum())}
-        return state | {name: moments(values[known]) for name, values in found.items()}
+        state |= {"weight": self.weight} if self.weight else {}
+        return state | {name: moments(values[known], weights) for name, values in found.items()}
 
     def merge(self, a: State, b: State) -> State:
         same_options(a, b, "k")
+        same_options({"weight": a.get("weight", "")}, {"weight": b.get("weight", "")}, "weight")
         merged: dict[str, Any] = {"k": a["k"], "n": a["n"] + b["n"], "missing": a["missing"] + b["missing"]}
+        merged |= {"weight": a["weight"]} if "weight" in a else {}
         return merged | {name: [add(x, y) for x, y in zip(a[name], b[name], strict=True)] for name in _METRICS}
 
     def read(self, state: State) -> dict[str, Estimate]:
-        n = state["n"]
-        found = {_READ.get(name, name): _mean(state[name], n, self.confidence) for name in _METRICS}
-        found["hit_rate"] = share(round(found["hit_rate"].value * n) if n else 0, n, self.confidence)
-        return found | {"missing": share(state["missing"], n + state["missing"], self.confidence)}
+        worth = _worth(state)
+        found = {_READ.get(name, name): _mean(state, name, worth, self.confidence) for name in _METRICS}
+        hits = found["hit_rate"].value * worth if worth else 0.0
+        found["hit_rate"] = share(hits if "weight" in state else round(hits), worth, self.confidence)
+        return found | {"missing": share(state["missing"], state["n"] + state["missing"], self.confidence)}
 
 
 def metrics(gains: Any, scores: Any = None, ideal: Any = None, k: int = 10) -> dict[str, np.ndarray]:
@@ -180,8 +205,14 @@ def _dcg(gain: np.ndarray, k: int) -> np.ndarray:
     return total
 
 
-def _mean(sums: Sequence[Exact], n: int, confidence: float) -> Estimate:
-    if n == 0:
+def _worth(state: State) -> float:
+    """How many queries of equal weight all are worth, (Σw)² / Σw²."""
+    total, squares = (fraction(part) for part in state["ndcg"][:2])
+    return float(total * total / squares) if squares else 0.0
+
+
+def _mean(state: State, name: str, worth: float, confidence: float) -> Estimate:
+    if not worth:
         return Estimate()
-    found = mean_of(sums, n, confidence)
-    return bounded(found.value, (found.high - found.value) / t_score(confidence, n), n, confidence)
+    value, error = mean_with_error(state[name])
+    return bounded(min(value, 1.0), error, max(round(worth), 1), confidence, worth)  # products round, above 1 too

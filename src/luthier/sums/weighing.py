@@ -6,9 +6,11 @@ A sum is a row of eight int64: four digits of 32 bits for Σw and four for Σw²
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-__all__ = ["DIGITS", "carried", "usable", "weighed", "worth"]
+__all__ = ["DIGITS", "carried", "digits", "squares", "usable", "weighed", "worth"]
 
 DIGITS = 8
 _UNITS = 2.0 ** np.array([32, 0, -32, -64])
@@ -27,23 +29,32 @@ def weighed(place: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
     sums = np.zeros((size, DIGITS), np.int64)
     for start in range(0, len(weights), _CHUNK):
         at, w = place[start : start + _CHUNK], weights[start : start + _CHUNK]
-        for first, rest in ((0, w), (4, w * w)):
-            for digit, unit in enumerate(_UNITS, start=first):
-                lead = np.floor(rest / unit)
-                rest = rest - lead * unit  # exact
-                if lead.any():
-                    sums[:, digit] += np.bincount(at, lead, size).astype(np.int64)
+        for digit, lead in digits(w):
+            sums[:, digit] += np.bincount(at, lead, size).astype(np.int64)
     return carried(sums)
 
 
+def digits(weights: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(place, digit (n,), a whole float64 below 2**32) of usable weights, 0 to 3 of w and 4 to 7 of w²; zeros left out."""
+    for first, rest in ((0, weights), (4, weights * weights)):
+        for digit, unit in enumerate(_UNITS, start=first):
+            lead = np.floor(rest / unit)
+            rest = rest - lead * unit  # exact
+            if lead.any():
+                yield digit, lead
+
+
 def carried(sums: np.ndarray) -> np.ndarray:
-    """The same sums (m, 8) with every digit below 2**32 but the largest: equal sums are equal bytes."""
+    """The same sums (…, 8), or (…, 4) of one kind, with every digit below 2**32 but the largest.
+
+    So equal sums are equal bytes.
+    """
     sums = sums.copy()
-    for first in (0, 4):
+    for first in range(0, sums.shape[-1], 4):
         for digit in range(first + 3, first, -1):
-            over = sums[:, digit] >> 32
-            sums[:, digit] -= over << 32
-            sums[:, digit - 1] += over
+            over = sums[..., digit] >> 32
+            sums[..., digit] -= over << 32
+            sums[..., digit - 1] += over
     return sums
 
 
@@ -52,3 +63,8 @@ def worth(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if sums.ndim < 2:
         return sums.astype(np.float64), sums.astype(np.float64)
     return sums[:, :4] @ _UNITS, sums[:, 4:] @ _UNITS
+
+
+def squares(sums: np.ndarray) -> np.ndarray:
+    """Σw² of sums (…, 4) that hold nothing else, float64 (…)."""
+    return sums @ _UNITS
