@@ -24,7 +24,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.scoring.aliases import recognised, theirs
-from luthier.scoring.probabilities import derived, proper, row_mean
+from luthier.scoring.probabilities import derived, proper, row_mean, upright
 from luthier.statistics.ranking import metrics
 from luthier.tables import Judge, arrays, first_wrong, floats, has_lists, matrix, objects, padded
 from luthier.tables.labels import absent, as_labels, codes, distinct, fractions, listed, one_a_row, plain
@@ -96,7 +96,7 @@ class Scoring:
                 f"task='multiclass', and give probabilities one column a label"
             )
         if task == "binary" and self.labels is None and labels is not None:
-            _upright(labels, reference)
+            upright(labels, reference)
         if labels:
             said += f"; labels {listed(labels)}" + (f", positive {labels[-1]!r}" if task == "binary" else "")
         said += f"; {self.said}" if self.said else ""
@@ -336,26 +336,6 @@ def _width(reference: Columns) -> int:
         return 0
     shape = matrix("probabilities", reference["probabilities"]).shape
     return 2 if len(shape) == 1 else shape[1]
-
-
-def _upright(labels: tuple[Any, ...], reference: Columns) -> None:
-    """Raise StateError where the probability of the label that was taken for the positive one rises with the other."""
-    if len(labels) != 2 or not {"probabilities", "target"} <= reference.keys():
-        return
-    p, target = reference["probabilities"], reference["target"]
-    if p.ndim != 1 or has_lists(p):
-        return
-    p, of = floats("probabilities", p), codes("target", target, labels)
-    groups = [p[(of == index) & ~np.isnan(p)] for index in (0, 1)]
-    if min(map(len, groups)) < 10:
-        return
-    gap = float(groups[0].mean() - groups[1].mean())
-    if gap > 4 * math.sqrt(sum(float(one.var()) / len(one) for one in groups)) + 1e-12:
-        raise StateError(
-            f"column 'probabilities': {groups[0].mean():.3f} on average where the target is {labels[0]!r}, "
-            f"{groups[1].mean():.3f} where it is {labels[1]!r}, which was taken for the positive label. Say which label they "
-            f"are the probabilities of, as the last: Scoring('binary', labels=({labels[1]!r}, {labels[0]!r}))"
-        )
 
 
 def _sets(values: np.ndarray) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.tables import Judge, first_wrong, floats, matrix
-from luthier.tables.labels import listed
+from luthier.tables import Judge, first_wrong, floats, has_lists, matrix
+from luthier.tables.labels import codes, listed
 
-__all__ = ["derived", "proper", "row_mean"]
+__all__ = ["derived", "proper", "row_mean", "upright"]
 
 _ONE = 1e-4  # how far from 1 the probabilities of a row may sum, as in log_loss.v1
 
@@ -71,3 +72,23 @@ def row_mean(values: np.ndarray) -> np.ndarray:
     for k in range(values.shape[1]):  # one after the other: a row's sum never depends on its neighbours
         total += values[:, k]
     return np.asarray(total / max(values.shape[1], 1))
+
+
+def upright(labels: tuple[Any, ...], reference: Mapping[str, np.ndarray]) -> None:
+    """Raise StateError where the probability of the label that was taken for the positive one rises with the other."""
+    if len(labels) != 2 or not {"probabilities", "target"} <= reference.keys():
+        return
+    p, target = reference["probabilities"], reference["target"]
+    if p.ndim != 1 or has_lists(p):
+        return
+    p, of = floats("probabilities", p), codes("target", target, labels)
+    groups = [p[(of == index) & ~np.isnan(p)] for index in (0, 1)]
+    if min(map(len, groups)) < 10:
+        return
+    gap = float(groups[0].mean() - groups[1].mean())
+    if gap > 4 * math.sqrt(sum(float(one.var()) / len(one) for one in groups)) + 1e-12:
+        raise StateError(
+            f"column 'probabilities': {groups[0].mean():.3f} on average where the target is {labels[0]!r}, "
+            f"{groups[1].mean():.3f} where it is {labels[1]!r}, which was taken for the positive label. Say which label they "
+            f"are the probabilities of, as the last: Scoring('binary', labels=({labels[1]!r}, {labels[0]!r}))"
+        )
