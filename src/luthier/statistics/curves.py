@@ -106,23 +106,21 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One class by bin (m,): its weights and their squares, both the count where every row weighs 1."""
+    """One class by bin (m,): its weights and their squares, both the count where every row weighs 1.
+
+    `worth`: how many rows of equal weight the class is worth.
+    """
 
     mass: np.ndarray
     squares: np.ndarray
+    total: float
+    worth: float
 
     @classmethod
     def of(cls, sums: np.ndarray) -> _Side:
-        return cls(*worth(sums))
-
-    @property
-    def total(self) -> float:
-        return float(self.mass.sum())
-
-    @property
-    def worth(self) -> float:
-        """How many rows of equal weight the class is worth."""
-        return self.total**2 / float(self.squares.sum()) if self.total else 0.0
+        mass, squares = worth(sums)
+        total = float(mass.sum())
+        return cls(mass, squares, total, total**2 / float(squares.sum()) if total else 0.0)
 
 
 def _bounded(bits: int, state: State) -> State:
