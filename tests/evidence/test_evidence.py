@@ -10,6 +10,7 @@ from luthier import codec, evidence
 from luthier.errors import StateError
 from luthier.evidence import intervals
 
+BETS = len(evidence.RISE_SHARES)
 COUNTS = [(5, 50, 0.05), (0, 10, 0.05), (10, 10, 0.05), (1, 1000, 0.025), (9000, 100_000, 0.05), (30, 600, 1e-6)]
 
 
@@ -68,8 +69,8 @@ def test_a_cut_stream_gives_the_same_bits_and_the_plain_recursion(kind: str) -> 
     rng = np.random.default_rng(2)
     factors = evidence.rise_factors((rng.random(1500) < 0.15).astype(float), 0.12)
     starts = evidence.lifetime_starts(0, 1500) if kind == "lifetime" else np.ones(1500)
-    state, path = evidence.advance(evidence.detector(7), factors, starts)
-    again, parts, at = evidence.detector(7), [], 0
+    state, path = evidence.advance(evidence.detector(BETS), factors, starts)
+    again, parts, at = evidence.detector(BETS), [], 0
     while at < 1500:
         size = int(rng.integers(0, 200))
         again, part = evidence.advance(again, factors[:, at : at + size], starts[at : at + size])
@@ -77,15 +78,18 @@ def test_a_cut_stream_gives_the_same_bits_and_the_plain_recursion(kind: str) -> 
         at += size
     assert np.array_equal(np.concatenate(parts), path)
     assert all(np.array_equal(state[key], again[key]) for key in state)
-    m = np.zeros(7)
+    _, weighted = evidence.advance(evidence.detector(BETS), factors, starts, evidence.RISE_WEIGHTS)
+    m = np.zeros(BETS)
     for t in range(1500):
         m = (m + starts[t]) * factors[:, t]
         assert path[t] == pytest.approx(m.mean(), rel=1e-9)
+        assert weighted[t] == pytest.approx(m @ evidence.RISE_WEIGHTS, rel=1e-9)
+    assert evidence.RISE_WEIGHTS.sum() == 1 and len(evidence.RISE_WEIGHTS) == BETS
 
 
 def test_a_huge_detector_stays_finite() -> None:
     factors = evidence.rise_factors(np.ones(20_000), 0.01)
-    state, path = evidence.advance(evidence.detector(7), factors)
+    state, path = evidence.advance(evidence.detector(BETS), factors)
     assert path[-1] == state["value"] == 1e300
     state, path = evidence.advance(state, evidence.rise_factors(np.zeros(200_000), 0.01))
     assert np.isfinite(path).all()
@@ -104,15 +108,15 @@ def test_cusum_and_counts_follow_their_recursions() -> None:
     whole = evidence.cusum(factors)
     first = evidence.cusum(factors[:, :150])
     assert evidence.cusum(factors[:, 150:], first[:, -1])[:, -1] == pytest.approx(whole[:, -1])
-    m, sr, cu = np.zeros(7), np.full(7, -np.inf), np.full(7, -np.inf)
+    m, sr, cu = np.zeros(BETS), np.full(BETS, -np.inf), np.full(BETS, -np.inf)
     for t in range(400):
         m = np.maximum(m, 1) * factors[:, t]
         sr = evidence.sr_counts(sr, 1, x[t], 0.12)
         cu = evidence.cusum_counts(cu, 1, x[t], 0.12)
     assert np.exp(whole[:, -1]) == pytest.approx(m)
     assert np.exp(cu) == pytest.approx(m)
-    assert np.exp(sr).mean() == pytest.approx(evidence.advance(evidence.detector(7), factors)[0]["value"])
-    assert evidence.sr_counts(np.zeros((3, 7)), [10, 20, 30], [1, 2, 3], 0.12).shape == (3, 7)
+    assert np.exp(sr).mean() == pytest.approx(evidence.advance(evidence.detector(BETS), factors)[0]["value"])
+    assert evidence.sr_counts(np.zeros((3, BETS)), [10, 20, 30], [1, 2, 3], 0.12).shape == (3, BETS)
 
 
 def test_p_to_e_has_mean_one_and_conformal_p_counts_ties() -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from luthier.checks.base import Memory, silent
-from luthier.evidence import LARGEST, RISE_SHARES, clopper_pearson_upper, sr_counts
+from luthier.evidence import LARGEST, RISE_SHARES, RISE_WEIGHTS, WALK, clopper_pearson_upper, sr_counts
 from luthier.names import register
 from luthier.statistics.base import hash64, known_when
 from luthier.tables.tabular import rows_of
@@ -133,7 +133,7 @@ class TableQuality:
         counts[:, 0] += after["part"]
         last = after["n"] // BLOCK  # whole blocks so far
         ends = np.arange(last - counts.shape[1] + (after["n"] % BLOCK > 0), last) * BLOCK + BLOCK
-        share = RISE_SHARES[3]
+        share = RISE_SHARES[WALK]
         gain, loss = np.log1p(share / limits[:, 0] * (1 - limits[:, 0])), math.log1p(-share)
         state = {key: after[key].copy() for key in ("log", "total", "walk", "low", "low_n", "low_total", "shown")}
         for end, k in zip(ends.tolist(), counts.T, strict=False):
@@ -182,7 +182,7 @@ class TableQuality:
 
 def _evidence(log: np.ndarray) -> np.ndarray:
     """The e-SR statistic of each stream (streams,) in rows, from log M of its bets (streams, K)."""
-    value: np.ndarray = np.exp(np.minimum(log, 680.0)).mean(axis=1) * BLOCK
+    value: np.ndarray = (np.exp(np.minimum(log, 680.0)) * RISE_WEIGHTS).sum(axis=1) * BLOCK
     return value
 
 

@@ -15,6 +15,8 @@ from luthier.evidence import (
     BLOCK,
     LARGEST,
     RISE_SHARES,
+    RISE_WEIGHTS,
+    WALK,
     Floats,
     State,
     count_logs,
@@ -27,8 +29,8 @@ from luthier.evidence import (
 __all__ = ["Online", "is_counted", "watch_counts", "watched"]
 
 _AHEAD = 1024  # weights of starts worked out at a time
+_WEIGHTS = RISE_WEIGHTS.tolist()
 _KEPT = 256  # values whose factors are kept
-_WALK = 3  # the bet whose log wealth tells where a rise began, as in `evidence.watch_rise`
 
 
 def watched(
@@ -112,13 +114,13 @@ def watch_counts(
     base = (engine["product"] * (engine["base"] + engine["sum"])).tolist()
     for gain, start in zip(gains, starts.tolist(), strict=True):
         base = [min((m + start) * e, LARGEST) for m, e in zip(base, gain, strict=True)]
-        path.append(sum(base) / len(base))
+        path.append(sum(m * weight for m, weight in zip(base, _WEIGHTS, strict=True)))
     found = np.minimum(np.array(path), LARGEST)
     engine |= {
         "n": seen + int(n.sum()), "base": np.array(base), "product": np.ones(len(base)), "sum": np.zeros(len(base)),
         "value": float(found[-1]), "peak": max(engine["peak"], float(found.max())),
     }  # fmt: skip
-    walk = np.add.accumulate(np.concatenate([[state["walk"]], logs[:, _WALK]]))[1:]
+    walk = np.add.accumulate(np.concatenate([[state["walk"]], logs[:, WALK]]))[1:]
     sums = np.add.accumulate(np.concatenate([[state["total"]], total]))[1:]
     after = {**state, "detector": engine, "total": float(sums[-1]), "walk": float(walk[-1])}
     last = len(walk) - 1 - int(np.argmin(walk[::-1]))
@@ -172,16 +174,16 @@ class Online:
         products, sums, total, k = self._product, self._sum, 0.0, 0
         factors = self._factors.get(x) or self._factors_of(x)
         start = self._start() if self._lifetime else 1.0
-        for product, grown, base, factor in zip(products, sums, self._base, factors, strict=True):
+        for product, grown, base, factor, weight in zip(products, sums, self._base, factors, _WEIGHTS, strict=True):
             sums[k] = grown = grown + start / product
             products[k] = product = product * factor
-            total += product * (base + grown)
+            total += product * (base + grown) * weight
             k += 1
         self._n += 1
         if self._n % BLOCK == 0:
             self._base = [min(p * (m + s), LARGEST) for p, m, s in zip(products, self._base, sums, strict=True)]
             self._product, self._sum = [1.0] * k, [0.0] * k
-        self.alarm = total / k >= self._threshold
+        self.alarm = total >= self._threshold
         return self.alarm
 
     def _factors_of(self, x: float) -> list[float]:
