@@ -21,7 +21,7 @@ LAYERS = [
      "stores", "storage", "rows", "engines", "reading", "models", "story", "progress", "tickets", "results"},
     {"scoring", "checks", "tasks", "recipes", "explainers", "figures", "page", "sinks", "terminal"},
     {"stages"},
-    {"workshop", "watching", "repairing", "loop", "fleet", "projects", "reports"},
+    {"workshop", "answering", "watching", "repairing", "loop", "fleet", "projects", "reports"},
     {"cli", "__main__", "rest", "dashboard", "demo", "doctor"},
 ]  # fmt: skip
 """The rooms of the house from the ground up; `luthier/__init__` opens all of them late."""
@@ -29,6 +29,7 @@ SHARED = {"sums", "evidence", "tables", "series", "outliers", "fewlabels", "root
           "figures", "page", "reports", "demo"}  # fmt: skip
 """Folders whose files are parts of one thing and may import each other; in the others, only `base.py`."""
 WITHIN = {
+    ("answering", "loop"),
     ("cli", "__main__"),
     ("demo", "cli"),
     ("doctor", "cli"),
@@ -57,6 +58,7 @@ WITHIN = {
     ("tasks", "recipes"),
     ("watching", "loop"),
     ("watching", "repairing"),
+    ("workshop", "answering"),
     ("workshop", "loop"),
     ("workshop", "projects"),
     ("workshop", "repairing"),

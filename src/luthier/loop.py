@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier.answering import Answering
 from luthier.errors import StoreError, TrainingError, UsageError
 from luthier.fewlabels.labelplan import LabelPlan
 from luthier.repairing import Repair
@@ -31,7 +32,7 @@ from luthier.stages.registry import plain_finding
 from luthier.stores.base import Row
 from luthier.types import Columns, Decision, Finding, Version, utc_now
 from luthier.watching import UNLABELLED, Watch, event_time
-from luthier.workshop import Fitted, Progress, Workshop
+from luthier.workshop import Fitted, Progress
 
 __all__ = ["Project", "Taken", "Watched", "open"]
 
@@ -73,7 +74,7 @@ class Taken:
     file: labelfiles.Returned
 
 
-class Project(Workshop):
+class Project(Answering):
     """A luthier.yaml with its data and its store; the methods are the verbs of the command line."""
 
     def __init__(self, path: str | Path = "luthier.yaml") -> None:

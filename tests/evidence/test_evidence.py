@@ -84,7 +84,7 @@ def test_a_cut_stream_gives_the_same_bits_and_the_plain_recursion(kind: str) -> 
         m = (m + starts[t]) * factors[:, t]
         assert path[t] == pytest.approx(m.mean(), rel=1e-9)
         assert weighted[t] == pytest.approx(m @ evidence.RISE_WEIGHTS, rel=1e-9)
-    assert evidence.RISE_WEIGHTS.sum() == 1 and len(evidence.RISE_WEIGHTS) == BETS
+    assert evidence.RISE_WEIGHTS.sum() == 1
 
 
 def test_a_huge_detector_stays_finite() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import random
 import shutil
 import signal
@@ -18,14 +17,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import luthier
 from luthier.demo import assets
+from luthier.demo.claims import claim, tell
 from luthier.demo.traffic import Traffic
 from luthier.errors import LuthierError, UsageError
 from luthier.progress import Bar
-from luthier.types import Estimate, Record, utc_now
+from luthier.types import Record, utc_now
 
 __all__ = ["FULL", "QUICK", "Outcome", "Plan", "run"]
 
@@ -83,14 +81,14 @@ def run(folder: Path, *, plan: Plan = FULL, say: Say = print) -> Outcome:
         say(f"     {rung['recipe']}: {rung['why']}")
     say(f"3  gate: {fitted.verdict.outcome}: {fitted.verdict.why}")
     if fitted.verdict.outcome != "pass":
-        return Outcome([_claim("version 1 met its requirements", False, fitted.verdict.why)])
+        return Outcome([claim("version 1 met its requirements", False, fitted.verdict.why)])
     project.promote(fitted.version.number)
     traffic = Traffic(f"http://127.0.0.1:{port}", _start(), timedelta(seconds=36), timedelta(hours=1))
     with _running(folder, "serve"), _running(folder, "loop", "--interval", "0.5") as loop:
         _wait_ready(traffic.address)
         shift = _live(project, plan, traffic, tweets["live"], films["live"], loop, say)
     say("6  measuring both versions on sentences that neither has seen")
-    story, claims = _tell(project, plan, traffic, shift, films["unseen"], say)
+    story, claims = tell(project, plan.calm, traffic, shift, films["unseen"])
     story["environment"] = _environment(begun, plan)
     paths = project.report(folder / "report", extra=story)
     _picture(project.story(story), claims, plain)
@@ -295,102 +293,6 @@ def _without_labels(project: Any) -> str:
     )
 
 
-# what came of it ----------------------------------------------------------------------------------------------------------
-
-
-def _tell(
-    project: Any, plan: Plan, traffic: Traffic, shift: datetime, unseen: Sequence[Record], say: Say
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    first, last = project.versions()[0], project.champion()
-    task = project.task()
-    held = {"tweets": project.test_records(), "films": unseen}
-    columns = {
-        (domain, made.number): project.columns(made.number, records)
-        for domain, records in held.items()
-        for made in {first.number: first, last.number: last}.values()
-    }
-    slices, gains = [], {}
-    for domain in held:
-        before, after = columns[domain, first.number], columns[domain, last.number]
-        gains[domain] = _paired(before["loss"], after["loss"])
-        slices.append(
-            {"slice": domain, "before": _accuracy(task, before), "after": _accuracy(task, after),
-             "margin": project.config.gate.margin if domain == "tweets" else None}
-        )  # fmt: skip
-    claims = _claims(project, plan, traffic, shift, gains)
-    event = {
-        "at": shift.isoformat(),
-        "kind": "shift",
-        "title": "traffic shifts to film reviews",
-        "why": "what the demo did",
-    }
-    told = project.story()
-    return {"slices": slices, "claims": claims, "events": [*told["events"], event]}, claims
-
-
-def _claims(
-    project: Any, plan: Plan, traffic: Traffic, shift: datetime, gains: dict[str, Estimate]
-) -> list[dict[str, Any]]:
-    decisions = list(project.store.scan("decision"))
-    early = [row for row in decisions if row.at < shift and row.body["action"] != "none"]
-    found = [row for row in decisions if row.at >= shift and any("risk" in check for check in row.body["checks"])]
-    promoted = [row for row in decisions if row.body["action"] == "promote"]
-    tweets, films = gains["tweets"], gains["films"]
-    margin = project.config.gate.margin
-    answers = project.store.count("answer")
-    hours = (found[0].at - shift).total_seconds() / 3600 if found else math.nan
-    return [
-        _claim("version 1 met its requirements before it served", True, project.versions()[0].about["gate"]["why"]),
-        _claim("no alarm while only tweets came", not early, f"{plan.calm} tweets, {len(early)} alarms"),
-        _claim(
-            "the loss was detected by labels",
-            bool(found),
-            f"{hours:.1f} h of event time after the shift" if found else "not found",
-        ),
-        _claim(
-            "the repair passed its gate and was promoted",
-            bool(promoted),
-            promoted[0].body["why"] if promoted else "no promotion",
-        ),
-        _claim("film reviews: accuracy rose by more than its interval", films.low > 0, _points(films)),
-        _claim(
-            f"tweets: accuracy did not fall by more than {100 * margin:.0f} points",
-            tweets.low > -margin,
-            _points(tweets),
-        ),
-        _claim(
-            "no request failed or was dropped", not traffic.failed, f"{traffic.sent} sent, {len(traffic.failed)} failed"
-        ),
-        _claim("every answer was recorded once", answers == traffic.sent, f"{answers} recorded of {traffic.sent}"),
-        _claim(
-            "the server swapped versions while answering",
-            len(traffic.models) > 1,
-            f"versions {', '.join(sorted(traffic.models))}",
-        ),
-    ]
-
-
-def _claim(claim: str, holds: bool, numbers: str) -> dict[str, Any]:
-    return {"claim": claim, "holds": bool(holds), "numbers": numbers}
-
-
-def _paired(before: np.ndarray, after: np.ndarray) -> Estimate:
-    """The gain in accuracy on the same records with its 95 % interval (normal, paired differences)."""
-    gain = np.asarray(before) - np.asarray(after)
-    half = 1.96 * float(gain.std(ddof=1)) / math.sqrt(len(gain))
-    return Estimate(float(gain.mean()), len(gain), float(gain.mean()) - half, float(gain.mean()) + half)
-
-
-def _points(gain: Estimate) -> str:
-    return f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}, n {gain.n})"
-
-
-def _accuracy(task: Any, columns: Any) -> dict[str, float]:
-    from dataclasses import asdict
-
-    return asdict(task.estimates(columns)["accuracy"])
-
-
 def _environment(begun: float, plan: Plan) -> dict[str, str]:
     from luthier.stages.version import packages
 
@@ -406,5 +308,5 @@ def _picture(story: dict[str, Any], claims: Sequence[dict[str, Any]], say: Say) 
     with console.capture() as captured:
         console.print(terminal.timeline(story, console.width))
     say(captured.get())
-    for claim in claims:
-        say(f"{'✓' if claim['holds'] else '✗'} {claim['claim']}: {claim['numbers']}")
+    for one in claims:
+        say(f"{'✓' if one['holds'] else '✗'} {one['claim']}: {one['numbers']}")

@@ -129,7 +129,6 @@ def advance(
     """Run M_t = (M_{t-1} + g_t) e_t for each row of `factors` (K, n); returns the new state and mean_k M_t (n,).
 
     `weights` (K,) of that mean sum to 1; None: all the same.
-
     `starts` None: g = 1, the e-SR detector (Shin, Ramdas & Rinaldo): an alarm at M >= A comes at most once in A
     observations on average. `starts` (n,) with total at most 1 over all time (`lifetime_starts`): P(M ever >= 1/alpha)
     <= alpha. Within a block, M_t = P_t (M_block + sum_j g_j / P_{j-1}) with P the running product; blocks lie at
@@ -157,7 +156,7 @@ def advance(
 def _part_of_block(state: dict[str, Any], factors: Floats, g: Floats) -> Floats:
     product = np.multiply.accumulate(np.column_stack([state["product"], factors]), axis=1)  # (K, n + 1)
     total = np.add.accumulate(np.column_stack([state["sum"], g / product[:, :-1]]), axis=1)
-    m = product[:, 1:] * (state["base"][:, None] + total[:, 1:])
+    m: Floats = product[:, 1:] * (state["base"][:, None] + total[:, 1:])
     state["n"] += len(g)
     state["product"], state["sum"] = product[:, -1].copy(), total[:, -1].copy()
     if state["n"] % BLOCK == 0:
@@ -273,7 +272,8 @@ def watch_rise(state: State, x: Floats, m0: float, lifetime: bool = False) -> tu
         return dict(state), np.zeros(0)
     seen = state["detector"]["n"]
     factors = rise_factors(x, m0)
-    engine, path = advance(state["detector"], factors, lifetime_starts(seen, len(x)) if lifetime else None, RISE_WEIGHTS)
+    starts = lifetime_starts(seen, len(x)) if lifetime else None
+    engine, path = advance(state["detector"], factors, starts, RISE_WEIGHTS)
     total = np.add.accumulate(np.concatenate([[state["total"]], x]))[1:]
     walk = np.add.accumulate(np.concatenate([[state["walk"]], np.log(factors[WALK])]))[1:]
     after = {**state, "detector": engine, "total": float(total[-1]), "walk": float(walk[-1])}
