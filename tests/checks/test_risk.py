@@ -75,8 +75,8 @@ def test_the_error_of_the_reference_is_part_of_the_promise(check: Risk | RiskLif
 @pytest.mark.parametrize(
     ("check", "rate", "table", "limit"),
     [
-        (Risk(arl=ARL), 0.15, 1398, 1800), (Risk(arl=ARL), 0.20, 292, 420),
-        (RiskLifetime(alpha=ALPHA), 0.15, 2828, 3700), (RiskLifetime(alpha=ALPHA), 0.20, 524, 690),
+        (Risk(arl=ARL), 0.15, 1398, 1500), (Risk(arl=ARL), 0.20, 292, 310),
+        (RiskLifetime(alpha=ALPHA), 0.15, 2828, 3000), (RiskLifetime(alpha=ALPHA), 0.20, 524, 550),
     ],
 )  # fmt: skip
 def test_delay_after_ten_thousand_good_labels(check: Risk | RiskLifetime, rate: float, table: int, limit: int) -> None:
