@@ -17,7 +17,7 @@ CLASS = st.one_of(st.integers(-1, 4), st.sampled_from([99_999, 2**20 - 1, 2**20,
 TEXT = st.one_of(st.text(max_size=6), st.integers(0, 99).map(lambda i: f"category {i} " + "x" * (i % 90)))
 
 OPTIONS = {
-    "auroc.v1": [{}],
+    "auroc.v1": [{}, {"weight": "wild"}, {"weight": "length"}],
     "calibration.v1": [{}, {"probability": "score", "outcome": "positive", "bins": 7}, {"weight": "wild"}],
     "confusion.v1": [{}, {"cells": 3}, {"cells": 3, "weight": "wild"}, {"weight": "length"}],
     "counts.v1": [
@@ -37,7 +37,13 @@ OPTIONS = {
     ],
     "embedding_sum.v1": [{}, {"second": True}],
     "group_metrics.v1": [{"group": "text"}, {"group": "mixed", "limit": 3, "positive": 0}],
-    "histogram.v1": [{}, {"column": "wild"}, {"column": "wild", "accuracy": 0.001}],
+    "histogram.v1": [
+        {},
+        {"column": "wild"},
+        {"column": "wild", "accuracy": 0.001},
+        {"column": "score", "weight": "wild"},
+        {"column": "wild", "weight": "length"},
+    ],
     "curves.v1": [{}, {"weight": "wild"}, {"weight": "length"}],
     "log_loss.v1": [
         {"probability": "score"},

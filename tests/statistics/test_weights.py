@@ -10,10 +10,12 @@ from sklearn import metrics
 
 from luthier.errors import StateError
 from luthier.names import get
+from luthier.statistics.auroc import curve
 from luthier.statistics.calibration import reliability
 from luthier.statistics.confusion import matrix
 from luthier.statistics.curves import precision_recall, roc
 from luthier.sums.weighing import usable, weighed, worth
+from luthier.tables.distances import numeric_distances
 
 WEIGHTED = {
     "mean.v1": {"column": "score"},
@@ -23,7 +25,10 @@ WEIGHTED = {
     "calibration.v1": {"probability": "score", "outcome": "positive"},
     "regression.v1": {"target": "length", "predicted": "score"},
     "log_loss.v1": {"probability": "score", "of": "positive"},
+    "auroc.v1": {},
+    "histogram.v1": {"column": "score"},
 }
+PLAIN = ["mean.v1", "ratio.v1", "confusion.v1", "curves.v1", "calibration.v1", "auroc.v1", "histogram.v1"]
 
 
 def table(rng: np.random.Generator, n: int, *, levels: int = 0) -> dict[str, np.ndarray]:
@@ -74,7 +79,7 @@ def test_weights_are_scikit_learns(seed: int) -> None:
     assert counts == pytest.approx(metrics.confusion_matrix(target, said, labels=classes, sample_weight=w), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in WEIGHTED if name not in ("regression.v1", "log_loss.v1")])
+@pytest.mark.parametrize("name", [name for name in PLAIN if name != "histogram.v1"])
 def test_weights_of_one_change_nothing(name: str) -> None:
     rows = table(np.random.default_rng(3), 200, levels=9) | {"one": np.ones(200)}
     plain, weighted = read(name, rows), read(name, rows, weight="one")
@@ -101,7 +106,7 @@ def test_what_is_no_weight_is_missing(name: str) -> None:
         read(name, rows, weight="cost")
 
 
-@pytest.mark.parametrize("name", ["mean.v1", "ratio.v1", "confusion.v1", "curves.v1", "calibration.v1"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_weighted_and_plain_states_do_not_add_up(name: str) -> None:
     rows = table(np.random.default_rng(5), 20)
     plain, weighted = get("statistic", name)(**WEIGHTED[name]), get("statistic", name)(**WEIGHTED[name], weight="w")
@@ -136,9 +141,22 @@ def test_curves_and_reliability_of_weighted_rows() -> None:
         assert one["outcome"].low <= one["outcome"].value <= one["outcome"].high
 
 
-@pytest.mark.parametrize("name", ["mean.v1", "ratio.v1", "confusion.v1", "curves.v1", "calibration.v1"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_weighted_intervals_hold_in_95_of_100(name: str) -> None:
-    keys = ("mean", "ratio", "accuracy", "f1_macro", "roc_auc", "average_precision", "brier", "gap")
+    keys = (
+        "mean",
+        "ratio",
+        "accuracy",
+        "f1_macro",
+        "roc_auc",
+        "average_precision",
+        "brier",
+        "gap",
+        "auroc",
+        "p25",
+        "p50",
+        "p75",
+    )
     rng = np.random.default_rng(7)
     true = read(name, table(rng, 400_000))  # weights are independent of the rest, so they change no expectation
     hits = dict.fromkeys(true.keys() & set(keys), 0)
@@ -147,6 +165,60 @@ def test_weighted_intervals_hold_in_95_of_100(name: str) -> None:
         for key in hits:
             hits[key] += found[key].low <= true[key].value <= found[key].high
     assert min(hits.values()) >= 180, hits  # 200 at 95 %: binomial lower bound at 99.9 %
+
+
+@pytest.mark.parametrize("levels", [0, 9])
+def test_weighted_areas_of_wide_bins_are_scikit_learns(levels: int) -> None:
+    rows = table(np.random.default_rng(8), 5000, levels=levels)
+    exact = metrics.roc_auc_score(rows["target"], rows["score"], sample_weight=rows["w"])
+    found = read("auroc.v1", rows, weight="w")["auroc"]
+    assert found.value == pytest.approx(exact, abs=1e-9 if levels else 5e-4)  # within a bin scores tie
+    statistic = get("statistic", "auroc.v1")(weight="w")
+    false, true = curve(statistic.observe(rows))
+    assert np.trapezoid(true, false) == pytest.approx(found.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", ["normal", "lognormal", "zeros"])
+def test_weighted_quantiles_are_numpys(shape: str) -> None:
+    rng = np.random.default_rng(9)
+    x = {"normal": rng.normal(size=4000), "lognormal": rng.lognormal(0, 3, 4000), "zeros": rng.poisson(0.7, 4000) * 1.0}
+    rows = {"x": x[shape], "w": rng.gamma(1, size=4000) * (rng.random(4000) < 0.9)}
+    statistic = get("statistic", "histogram.v1")(column="x", weight="w", accuracy=0.002)
+    found = statistic.read(statistic.observe(rows))
+    for q in statistic.quantiles:
+        exact = np.quantile(rows["x"], q, weights=rows["w"], method="inverted_cdf")
+        one = found[f"p{100 * q:g}"]
+        assert one.value == pytest.approx(exact, rel=0.002, abs=1e-12), q
+        assert not one.low > exact
+        assert not one.high < exact
+
+
+def test_a_quantile_whose_rows_weigh_much_has_a_wider_interval() -> None:
+    """Where the weight grows with the value, few rows tell the upper quantiles: 200 samples, 95 %."""
+    rng, hits = np.random.default_rng(10), 0
+    statistic = get("statistic", "histogram.v1")(column="x", weight="w", quantiles=(0.9,))
+    true = 3.8897  # of Gamma(2, 1), what an exponential weighted by its own value is
+    for _ in range(200):
+        x = rng.exponential(size=400)
+        one = statistic.read(statistic.observe({"x": x, "w": x}))["p90"]
+        hits += one.low <= true <= one.high
+    assert hits >= 180
+
+
+def test_rows_that_weigh_n_are_n_rows_to_distances() -> None:
+    rng = np.random.default_rng(11)
+    x, w = rng.normal(size=(2, 500)), rng.integers(0, 4, (2, 500))
+    weighted, plain = (
+        get("statistic", "histogram.v1")(column="x", weight="w"),
+        get("statistic", "histogram.v1")(column="x"),
+    )
+    pairs = (
+        [weighted.observe({"x": a, "w": b}) for a, b in zip(x, w, strict=True)],
+        [plain.observe({"x": np.repeat(a, b)}) for a, b in zip(x, w, strict=True)],
+    )
+    assert numeric_distances(*pairs[0]) == pytest.approx(numeric_distances(*pairs[1]), abs=1e-9)
+    with pytest.raises(StateError, match="weight 'w' and '' cannot be merged"):
+        numeric_distances(pairs[0][0], pairs[1][1])
 
 
 def test_the_published_worked_example_of_f1() -> None:

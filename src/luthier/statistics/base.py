@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -24,16 +25,18 @@ from luthier.evidence.estimates import (
 )
 from luthier.sums.exact import Exact, add, exact_squares, exact_sum, fraction, natural_log, quotient, variance
 from luthier.sums.hashing import hash64
-from luthier.sums.weighing import carried, usable, weighed
+from luthier.sums.weighing import carried, usable, weighed, worth
 from luthier.types import Columns, Estimate
 
 __all__ = [
     "Exact",
+    "Side",
     "State",
     "Statistic",
     "When",
     "add",
     "area_interval",
+    "area_under",
     "bounded",
     "by_score",
     "class_scores",
@@ -53,6 +56,7 @@ __all__ = [
     "numbers",
     "on_logit",
     "quotient",
+    "read_scores",
     "rows",
     "same_options",
     "scored",
@@ -208,6 +212,53 @@ def _scores(missing: int, bins: np.ndarray, both: np.ndarray) -> dict[str, Any]:
     sides = (carried(side) if side.ndim > 1 else side for side in (both[:, 0], both[:, 1]))
     negative, positive = (np.ascontiguousarray(side) for side in sides)
     return {"missing": int(missing), "bins": bins.astype(np.int64), "negative": negative, "positive": positive}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One class of `scored` by bin (m,): its weights and their squares, both the count where every row weighs 1.
+
+    `worth`: how many rows of equal weight the class is worth.
+    """
+
+    mass: np.ndarray
+    squares: np.ndarray
+    total: float
+    worth: float
+
+    @classmethod
+    def of(cls, sums: np.ndarray) -> Side:
+        mass, squares = worth(sums)
+        total = float(mass.sum())
+        return cls(mass, squares, total, total**2 / float(squares.sum()) if total else 0.0)
+
+
+def area_under(positive: Side, negative: Side) -> tuple[float, float]:
+    """The area under the ROC curve and its variance, from the placements of either class (DeLong et al. 1988)."""
+    beaten = (
+        np.cumsum(negative.mass) - negative.mass / 2
+    ) / negative.total  # share of negatives below a positive of each bin
+    beats = 1 - (np.cumsum(positive.mass) - positive.mass / 2) / positive.total  # share of positives above a negative
+    area = float(positive.mass @ beaten) / positive.total
+    spread = 0.0
+    for side, place in ((positive, beaten), (negative, beats)):
+        more = max(side.worth - 1, 0.0) or math.inf
+        spread += float(side.squares @ (place - area) ** 2) / side.total**2 * side.worth / more
+    return area, spread
+
+
+def read_scores(state: State, positive: Side, negative: Side, confidence: float) -> dict[str, Estimate]:
+    """`area`, where both classes were seen, `positive` and `missing` of the counts of `scored`; a weighted state has `n`."""
+    both = positive.total + negative.total
+    rate = both / float(positive.squares.sum() + negative.squares.sum()) if both else 0.0
+    seen = state["n"] if "weight" in state else round(both)
+    known = positive.total and negative.total
+    return {
+        "area": area_interval(*area_under(positive, negative), positive.worth, negative.worth, confidence)
+        if known else Estimate(),
+        "positive": share(positive.total * rate, both * rate, confidence),
+        "missing": share(state["missing"], seen + state["missing"], confidence),
+    }  # fmt: skip
 
 
 _LONGEST = 64  # characters of a group's name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,17 +9,17 @@ import numpy as np
 
 from luthier.names import register
 from luthier.statistics.base import (
+    Side,
     State,
     When,
-    area_interval,
     by_score,
     merged_scores,
     numbers,
+    read_scores,
     same_options,
     scored,
-    share,
 )
-from luthier.sums.weighing import carried, worth
+from luthier.sums.weighing import carried
 from luthier.types import Columns, Estimate
 
 __all__ = ["Curves", "precision_recall", "roc"]
@@ -78,49 +77,16 @@ class Curves:
         return _bounded(bits, merged_scores(*(_widened(state, state["bits"] - bits) for state in (a, b))) | weight)
 
     def read(self, state: State) -> dict[str, Estimate]:
-        positive, negative = _Side.of(state["positive"]), _Side.of(state["negative"])
-        n = positive.worth + negative.worth
-        both = positive.total + negative.total
-        rate = both / float(positive.squares.sum() + negative.squares.sum()) if both else 0.0
-        seen = state["n"] if "weight" in state else round(both)
-        found = {
-            "roc_auc": Estimate(),
-            "average_precision": Estimate(),
-            "positive": share(positive.total * rate, both * rate, self.confidence),
-            "missing": share(state["missing"], seen + state["missing"], self.confidence),
-        }
+        positive, negative = Side.of(state["positive"]), Side.of(state["negative"])
+        found = read_scores(state, positive, negative, self.confidence)
+        curves = {"roc_auc": found.pop("area"), "average_precision": Estimate()}
         if positive.total and negative.total:
-            area, spread = _area(positive, negative)
-            found["roc_auc"] = area_interval(area, spread, positive.worth, negative.worth, self.confidence)
             average, spread = _average_precision(positive, negative)
-            found["average_precision"] = by_score(
-                average,
-                spread,
-                lambda ap: ap * (1 - ap) / positive.worth,
-                positive.worth,
-                max(round(n), 1),
-                self.confidence,
-            )
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One class by bin (m,): its weights and their squares, both the count where every row weighs 1.
-
-    `worth`: how many rows of equal weight the class is worth.
-    """
-
-    mass: np.ndarray
-    squares: np.ndarray
-    total: float
-    worth: float
-
-    @classmethod
-    def of(cls, sums: np.ndarray) -> _Side:
-        mass, squares = worth(sums)
-        total = float(mass.sum())
-        return cls(mass, squares, total, total**2 / float(squares.sum()) if total else 0.0)
+            curves["average_precision"] = by_score(
+                average, spread, lambda ap: ap * (1 - ap) / positive.worth, positive.worth,
+                max(round(positive.worth + negative.worth), 1), self.confidence,
+            )  # fmt: skip
+        return curves | found
 
 
 def _bounded(bits: int, state: State) -> State:
@@ -149,14 +115,14 @@ def roc(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     A threshold is the lowest score of its bin, the first is inf; a rate whose class was never seen is NaN.
     """
-    passed = [np.concatenate(([0], np.cumsum(_Side.of(state[side]).mass[::-1]))) for side in ("negative", "positive")]
+    passed = [np.concatenate(([0], np.cumsum(Side.of(state[side]).mass[::-1]))) for side in ("negative", "positive")]
     false, true = (side / side[-1] if side[-1] else np.full(len(side), np.nan) for side in passed)
     return false, true, np.concatenate(([np.inf], _thresholds(state)[::-1]))
 
 
 def precision_recall(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(precision, recall, threshold) from the strictest threshold to the loosest, each (m,); NaN without positives."""
-    positive, negative = (_Side.of(state[side]).mass[::-1] for side in ("positive", "negative"))
+    positive, negative = (Side.of(state[side]).mass[::-1] for side in ("positive", "negative"))
     true, seen = np.cumsum(positive), np.cumsum(positive + negative)
     recall = true / true[-1] if len(true) and true[-1] else np.full(len(true), np.nan)
     return true / seen, recall, _thresholds(state)[::-1]
@@ -169,21 +135,7 @@ def _thresholds(state: State) -> np.ndarray:
     return lowest
 
 
-def _area(positive: _Side, negative: _Side) -> tuple[float, float]:
-    """The area under the ROC curve and its variance, from the placements of either class (DeLong et al. 1988)."""
-    beaten = (
-        np.cumsum(negative.mass) - negative.mass / 2
-    ) / negative.total  # share of negatives below a positive of each bin
-    beats = 1 - (np.cumsum(positive.mass) - positive.mass / 2) / positive.total  # share of positives above a negative
-    area = float(positive.mass @ beaten) / positive.total
-    spread = 0.0
-    for side, place in ((positive, beaten), (negative, beats)):
-        more = max(side.worth - 1, 0.0) or math.inf
-        spread += float(side.squares @ (place - area) ** 2) / side.total**2 * side.worth / more
-    return area, spread
-
-
-def _average_precision(positive: _Side, negative: _Side) -> tuple[float, float]:
+def _average_precision(positive: Side, negative: Side) -> tuple[float, float]:
     """Average precision and its variance.
 
     AP = E[a / (a + b)] over positives, a and b the shares of rows that are positive or negative and score as high.

@@ -10,7 +10,8 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, column, known_when, log_buckets, same_options, share, z_score
+from luthier.statistics.base import State, When, column, known_when, log_buckets, numbers, same_options, share, z_score
+from luthier.sums.weighing import DIGITS, carried, usable, weighed, worth
 from luthier.types import Columns, Estimate
 
 __all__ = ["Histogram", "aligned", "buckets", "middles", "quantile", "reference_runs"]
@@ -27,13 +28,16 @@ class Histogram:
 
     DDSketch (Masson, Rim and Lee 2019) with the linearly interpolated mapping. Sizes below 9.1e-13 are zero, above
     1.1e12 they share the outermost bucket (`min` and `max` stay exact). NaN and infinities are missing. Reads `p1`,
-    `p50` … (distribution-free interval of order statistics), `min`, `max` (exact) and `missing` (Wilson).
+    `p50` … (distribution-free interval of order statistics), `min`, `max` (exact) and `missing` (Wilson). With a column
+    `weight` (see `weighing`; a row without a usable one is missing) a quantile is the value up to which that share of
+    the weight lies, as numpy's "inverted_cdf", with Woodruff's interval (1952).
     """
 
     name: ClassVar[str]
     column: str = "confidence"
     accuracy: float = 0.01
     quantiles: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    weight: str = ""
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -49,9 +53,12 @@ class Histogram:
     def observe(self, columns: Columns) -> State:
         """{bits, n, missing, min, max, first: signed number of the first bucket that is not empty, counts: int64}.
 
-        Bucket 0 is zero, ±1 the smallest sizes, ±80 · 2**bits the largest; at most 160 · 2**bits + 1 of them.
+        Bucket 0 is zero, ±1 the smallest sizes, ±80 · 2**bits the largest; at most 160 · 2**bits + 1 of them. With a
+        weight also {weight}, and counts are sums (m, 8), see `weighing`.
         """
         bits = max(math.ceil(math.log2((1 - self.accuracy) / (2 * self.accuracy))), 1)
+        if self.weight:
+            return self._weighted(bits, *numbers(columns, self.column, self.weight))
         values = column(columns, self.column)
         counts, missing = _count(values, bits)
         n = len(values) - missing
@@ -59,17 +66,28 @@ class Histogram:
         ends = (float(seen.min()) + 0.0, float(seen.max()) + 0.0) if n else (None, None)
         return {"bits": bits, "n": n, "missing": missing, "min": ends[0], "max": ends[1]} | counts
 
+    def _weighted(self, bits: int, values: np.ndarray, weights: np.ndarray) -> State:
+        good = np.isfinite(values) & usable(weights)
+        seen = values[good]
+        sums, _ = _count(seen, bits, weights[good])
+        ends = (float(seen.min()) + 0.0, float(seen.max()) + 0.0) if len(seen) else (None, None)
+        return {
+            "bits": bits, "weight": self.weight, "n": len(seen), "missing": len(values) - len(seen), "min": ends[0], "max": ends[1],
+        } | sums  # fmt: skip
+
     def merge(self, a: State, b: State) -> State:
-        same_options(a, b, "bits")
+        _alike(a, b)
         merged: dict[str, Any] = {"bits": a["bits"], "n": a["n"] + b["n"], "missing": a["missing"] + b["missing"]}
+        merged |= {"weight": a["weight"]} if "weight" in a else {}
         for key, pick in (("min", min), ("max", max)):
             known = [state[key] for state in (a, b) if state[key] is not None]
             merged[key] = pick(known) if known else None
         if not (a["n"] and b["n"]):
             full = a if a["n"] else b
             return merged | {"first": full["first"], "counts": full["counts"].copy()}
-        first, *both = aligned(a, b)
-        return merged | {"first": first, "counts": both[0] + both[1]}
+        first, *both = _aligned(a, b)
+        counts = both[0] + both[1]
+        return merged | {"first": first, "counts": carried(counts) if "weight" in a else counts}
 
     def read(self, state: State) -> dict[str, Estimate]:
         n = state["n"]
@@ -79,11 +97,14 @@ class Histogram:
         return found | {"missing": share(state["missing"], n + state["missing"], self.confidence)}
 
 
-def _count(values: np.ndarray, bits: int) -> tuple[dict[str, Any], int]:
-    """{first, counts} by signed bucket, empty ones at both ends left out, and how many values are not finite."""
+def _count(values: np.ndarray, bits: int, weights: np.ndarray | None = None) -> tuple[dict[str, Any], int]:
+    """{first, counts} by signed bucket, empty ones at both ends left out, and how many values are not finite.
+
+    With `weights` of finite values, counts are their sums, see `weighing`.
+    """
     half = 2 * _OCTAVES << bits
     lowest = ((1023 - _OCTAVES) << bits) - 1  # all up to it is zero
-    if len(values) <= _FEW:
+    if len(values) <= _FEW or weights is not None:
         there = log_buckets(values, bits)
         negative, size, times = there >> (11 + bits), there & ((2048 << bits) - 1), np.ones(len(values), np.int64)
     else:
@@ -98,8 +119,10 @@ def _count(values: np.ndarray, bits: int) -> tuple[dict[str, Any], int]:
     place = np.clip(size - lowest, 0, half)  # beyond the largest: the outermost bucket
     signed = np.where(negative, -place, place)[finite]
     if not len(signed):
-        return {"first": 0, "counts": np.zeros(0, np.int64)}, missing
+        return {"first": 0, "counts": np.zeros(0 if weights is None else (0, DIGITS), np.int64)}, missing
     first = int(signed.min())
+    if weights is not None:
+        return {"first": first, "counts": weighed(signed - first, weights, int(signed.max()) - first + 1)}, missing
     counts = np.bincount(signed - first, weights=times[finite])  # exact: below 2**53
     return {"first": first, "counts": counts.astype(np.int64)}, missing
 
@@ -125,15 +148,26 @@ def _tally(total: np.ndarray, there: np.ndarray, sign: int, lowest: int) -> None
     total[1, place] += part[width:]
 
 
+def _alike(a: State, b: State) -> None:
+    for name in ("bits", "weight"):
+        same_options({name: a.get(name, "")}, {name: b.get(name, "")}, name)
+
+
 def aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
-    """First bucket and both counts on the buckets that either of them covers."""
-    same_options(a, b, "bits")
+    """First bucket and both counts (or sums of weights) on the buckets that either of them covers."""
+    _alike(a, b)
+    first, *both = _aligned(a, b)
+    return first, *((one if one.ndim == 1 else worth(one)[0]) for one in both)
+
+
+def _aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
+    """The same, with sums of weights as they are in the state."""
     full = [state for state in (a, b) if state["n"]] or [a]
     first = min(state["first"] for state in full)
     last = max(state["first"] + len(state["counts"]) for state in full)
     both = []
     for state in (a, b):
-        counts = np.zeros(last - first, dtype=np.int64)
+        counts = np.zeros((last - first, *state["counts"].shape[1:]), dtype=np.int64)
         counts[state["first"] - first :][: len(state["counts"])] = state["counts"]
         both.append(counts)
     return first, both[0], both[1]
@@ -147,13 +181,13 @@ def _edges(numbers: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(low, high, counts) of every bucket from the first to the last that is not empty, by rising value."""
+    """(low, high, counts or sums of weights) of every bucket from the first to the last that is not empty, by rising value."""
     numbers = state["first"] + np.arange(len(state["counts"]))
     low, high = _edges(numbers, state["bits"])
     tiny = 2.0**-_OCTAVES
     lower = np.where(numbers > 0, low, np.where(numbers < 0, -high, -tiny))
     upper = np.where(numbers > 0, high, np.where(numbers < 0, -low, tiny))
-    return lower, upper, state["counts"]
+    return lower, upper, state["counts"] if state["counts"].ndim == 1 else worth(state["counts"])[0]
 
 
 def middles(numbers: np.ndarray, bits: int) -> np.ndarray:
@@ -164,26 +198,41 @@ def middles(numbers: np.ndarray, bits: int) -> np.ndarray:
 
 
 def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
-    """The value of rank ⌊1 + q (n - 1)⌋ within the sketch's accuracy.
+    """The value of rank ⌊1 + q (n - 1)⌋, or up to which q of the weight lies, within the sketch's accuracy.
 
     The interval spans the order statistics of rank n q ± z √(n q (1 - q)) (binomial ranks, normal approximation),
     widened to their buckets' edges; an end whose rank lies outside the sample is NaN.
     """
-    n, counts = state["n"], state["counts"]
-    if n == 0:
+    lower, upper, counts = buckets(state)
+    total = float(counts.sum())
+    if total == 0:
         return Estimate()
     ranks = np.cumsum(counts)
-    lower, upper = (edges.copy() for edges in buckets(state)[:2])
+    lower, upper = lower.copy(), upper.copy()
     outermost = 2 * _OCTAVES << state["bits"]
     numbers = state["first"] + np.arange(len(counts))
     lower[numbers == -outermost], upper[numbers == outermost] = state["min"], state["max"]  # they have no end
-    place = int(np.searchsorted(ranks, math.floor(1 + q * (n - 1))))
+    weighted = "weight" in state
+    place = int(np.searchsorted(ranks, q * total if weighted else math.floor(1 + q * (state["n"] - 1))))
     middle = float(middles(np.array([state["first"] + place]), state["bits"])[0])
+    n = _worth_around(state["counts"], place, q) if weighted else float(state["n"])
     half = z_score(confidence) * math.sqrt(n * q * (1 - q))
     first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
+    ranks = ranks * (n / total) if weighted else ranks  # in rows
     low = max(float(lower[np.searchsorted(ranks, first)]), state["min"]) if first >= 1 else math.nan
-    high = min(float(upper[np.searchsorted(ranks, last)]), state["max"]) if last <= n else math.nan
-    return Estimate(min(max(middle, state["min"]), state["max"]), n, low, high)
+    high = min(float(upper[np.searchsorted(ranks, last)]), state["max"]) if last <= ranks[-1] else math.nan
+    return Estimate(min(max(middle, state["min"]), state["max"]), state["n"], low, high)
+
+
+def _worth_around(sums: np.ndarray, place: int, q: float) -> float:
+    """How many rows of equal weight tell which share of the weight lies below bucket `place`'s end, where it is about q.
+
+    Woodruff (1952): the share's variance is Σ w² (1 or 0 - q)² / (Σ w)², here with the mean weights on either side.
+    """
+    mass, squares = worth(sums)
+    below = squares[: place + 1].sum() / mass[: place + 1].sum()
+    above = squares[place + 1 :].sum() / mass[place + 1 :].sum() if mass[place + 1 :].any() else below
+    return float(mass.sum() / ((1 - q) * below + q * above))
 
 
 def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -195,11 +244,12 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
     if bins < 2:
         raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
     _, p, q = aligned(reference, current)
-    if not reference["n"]:
+    total = p.sum()
+    if not total:
         return np.zeros(0), np.zeros(0)
-    reached = np.cumsum(p) / reference["n"]
+    reached = np.cumsum(p) / total
     ends = np.searchsorted(reached, np.arange(1, bins) / bins) + 1  # a run ends after its bucket
-    alone = np.flatnonzero(p * bins >= reference["n"])
+    alone = np.flatnonzero(p * bins >= total)
     cuts = np.union1d(ends, [*alone, *(alone + 1)]).astype(np.int64)
     starts = np.concatenate(([0], cuts[(cuts > 0) & (cuts < len(p))]))
     return np.add.reduceat(p, starts), np.add.reduceat(q, starts)
