@@ -80,15 +80,14 @@ def fold(
     width: float,
     slices: Sequence[tuple[str, np.ndarray | None]],
 ) -> Buckets:
-    """The states of these rows alone; `seconds` (n,) Unix event times, `slices` their names and rows (None: all)."""
+    """The states of these rows alone; `seconds` (n,) Unix event times, `slices` their names and row numbers (None: all)."""
     able = [metric for metric in metrics if all(name in columns for name in metric.needs)]
     starts, place = np.unique(np.floor(seconds / width), return_inverse=True)
     found: Buckets = {}
     for index, start in enumerate(starts.tolist()):
-        here = place == index if len(starts) > 1 else np.ones(len(seconds), bool)
         cells = found[datetime.fromtimestamp(start * width, UTC).isoformat()] = {}
         for name, chosen in slices:
-            rows = np.flatnonzero(here if chosen is None else here & chosen)
+            rows = np.flatnonzero(place == index) if chosen is None else chosen[place[chosen] == index]
             if len(rows):
                 cells[name] = {metric.name: metric.observe(columns, rows) for metric in able}
     return found

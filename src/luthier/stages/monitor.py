@@ -77,7 +77,8 @@ class Monitor:
         self._checks = [made(check, self.options) for check in wanted]
         self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
         self._slices = Slices.of(self.options.slices, scored)
-        self._started: dict[tuple[str, str], Any] = {}
+        self._pinned = self._slices.rows(self._reference)
+        self._started: dict[tuple[str, str], dict[str, Any]] = {}
         self._memory: dict[tuple[str, str], dict[str, Any]] = {}
         self._latest: dict[tuple[str, str], Finding] = {}
         self._buckets: Buckets = {}
@@ -355,13 +356,11 @@ class Monitor:
         self._latest |= {key: finding for key, finding in state["latest"].items() if key[0] in known}
 
     def _start(self, check: Any, name: str) -> dict[str, Any]:
-        key = (check.name, name)
+        chosen = self._pinned.get(name, ())
+        key = (check.name, name if len(chosen) >= _FEWEST else "")  # the whole reference is learned once
         if key not in self._started:
-            chosen = self._slices.rows(self._reference, name)
-            few = chosen is None or chosen.sum() < _FEWEST
-            self._started[key] = check.start(self._reference if few else _rows(self._reference, chosen))
-        started: dict[str, Any] = self._started[key]
-        return started
+            self._started[key] = check.start(_rows(self._reference, chosen) if key[1] else self._reference)
+        return self._started[key]
 
 
 def as_columns(**columns: Any) -> dict[str, np.ndarray]:
@@ -396,5 +395,5 @@ def _seen(scored: Columns) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def _rows(columns: Columns, chosen: np.ndarray | None) -> dict[str, np.ndarray]:
+def _rows(columns: Columns, chosen: Any) -> dict[str, np.ndarray]:
     return dict(columns) if chosen is None else {name: values[chosen] for name, values in columns.items()}

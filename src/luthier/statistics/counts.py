@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,12 +65,17 @@ class Counts:
         return state
 
     def _part(self, values: np.ndarray) -> State:
+        if values.dtype.kind == "U":
+            return self.of(Counter(values.tolist()))
         if values.dtype.kind not in "iu":
             return self._state(*self._counted(values))
-        names, times, missing = self._integers(values)
+        return self._tallied(*self._integers(values))
+
+    def _tallied(self, names: np.ndarray, times: np.ndarray, missing: int) -> State:
+        """The state of text `names` (m,) that were seen `times` (m,) each."""
         kept = self._near(names)
         found = dict(zip(names[kept].tolist(), times[kept].tolist(), strict=True))
-        return self._state(found, missing, int(times.sum() - times[kept].sum()), self._lost(names[~kept], times[~kept]))
+        return self._state(found, missing, int(times[~kept].sum()), self._lost(names[~kept], times[~kept]))
 
     def _lost(self, names: np.ndarray, times: np.ndarray) -> np.ndarray | None:
         """What is kept of categories that are dropped, beside how many rows they have; sums of these are sums of those."""
@@ -92,6 +97,8 @@ class Counts:
 
     def of(self, found: Mapping[Any, int], missing: int = 0) -> State:
         """The state of rows that were counted elsewhere: category to count, and rows without one."""
+        if len(found) > self.limit and (names := _as_texts(found)) is not None:
+            return self._tallied(names, np.fromiter(found.values(), np.int64, len(found)), missing)
         named: Counter[str] = Counter()
         for value, times_seen in found.items():
             named[_named(value)] += times_seen
@@ -226,6 +233,18 @@ def _joined(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
 def table(state: State) -> dict[str, int]:
     """The exact count of every kept category, by name."""
     return dict(zip(state["names"].tolist(), state["counts"].tolist(), strict=True))
+
+
+def _as_texts(values: Iterable[Any]) -> np.ndarray | None:
+    """All values by name at once, (m,) text, where each is a short text or a whole number; else None."""
+    try:
+        kinds, found = set(map(type, values)), list(values)
+        if kinds == {int}:
+            return np.array(found, np.int64).astype(str)
+        names = np.array(found) if kinds == {str} and "\x00" not in "".join(found) else None
+    except OverflowError:
+        return None
+    return names if names is not None and names.dtype.itemsize <= 4 * _LONGEST else None
 
 
 def _hashable(value: Any) -> Any:

@@ -157,7 +157,8 @@ def aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
     """First bucket and both counts (or sums of weights) on the buckets that either of them covers."""
     _alike(a, b)
     first, *both = _aligned(a, b)
-    return first, *((one if one.ndim == 1 else worth(one)[0]) for one in both)
+    mine, theirs = ((one if one.ndim == 1 else worth(one)[0]) for one in both)
+    return first, mine, theirs
 
 
 def _aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ class Slices:
         return frozenset(name for held in (self.pinned, self.others) for part in held.values() for name in part)
 
     def seen(self, columns: Columns) -> tuple[Slices, list[tuple[str, np.ndarray]]]:
-        """What is watched once these rows were seen too, and which rows (n,) are in each watched slice."""
+        """What is watched once these rows were seen too, and the numbers of the rows in each watched slice, rising."""
         others, rows = dict(self.others), list[tuple[str, np.ndarray]]()
         for option in self.pinned:
             found = _named(columns, option, _quoted(self.pinned))
@@ -55,25 +55,25 @@ class Slices:
         """What is watched where others of the same reference were seen elsewhere too."""
         return Slices(self.pinned, {one: self._kept(one, others.get(one, ())) for one in self.pinned})
 
-    def rows(self, reference: Columns, name: str) -> np.ndarray | None:
-        """Which rows of the reference are in the slice; None for one that it does not pin."""
-        for option, names in self.pinned.items():
-            found = _named(reference, option, _quoted(self.pinned)) if name in names else None
-            if found is not None:
-                return found.rows_in([name])[0][1]
-        return None
+    def rows(self, reference: Columns) -> dict[str, np.ndarray]:
+        """The numbers of the reference's rows in every slice that it pins."""
+        found = {option: _named(reference, option, _quoted(self.pinned)) for option in self.pinned}
+        return {
+            name: rows for option, one in found.items() if one is not None for name, rows in one.rows_in(self.pinned[option])
+        }  # fmt: skip
 
     def _kept(self, option: str, names: Sequence[str] | np.ndarray) -> tuple[str, ...]:
         """Bottom-k by hash: a slice that stays was among the k all along, so none of its rows was passed over."""
-        fresh = np.setdiff1d(np.asarray(names, dtype=str), np.array(["", *self.pinned[option]]))
-        fresh = np.union1d(fresh, np.array(self.others[option], dtype=str))
+        known = ["", *self.pinned[option]]
+        near = np.setdiff1d(_nearest(np.asarray(names, dtype=str), MOST + len(known)), np.array(known))
+        fresh = np.union1d(near, np.array(self.others[option], dtype=str))
         order = np.lexsort((fresh, hash64(fresh)))[: MOST - len(self.pinned[option])]
         return tuple(sorted(fresh[order].tolist()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """The slice of every row: `names` (m,), "" for none, and `place` (n,) among them."""
+    """The slice of every row: different `names` (m,), "" for none, and `place` (n,) among them."""
 
     names: np.ndarray
     place: np.ndarray
@@ -84,8 +84,34 @@ class _Named:
         return tuple(str(self.names[i]) for i in order if self.names[i])[:MOST]
 
     def rows_in(self, watched: Sequence[str]) -> list[tuple[str, np.ndarray]]:
-        wanted = np.flatnonzero(np.isin(self.names, np.array(watched, dtype=str)) & (self.names != ""))
-        return sorted(((str(self.names[i]), self.place == i) for i in wanted.tolist()), key=lambda pair: pair[0])
+        chosen = np.unique(np.array([name for name in watched if name], dtype=str))
+        at = self._among(chosen)
+        code = np.full(len(self.names), -1)
+        code[at] = np.searchsorted(chosen, self.names[at])
+        slices = code[self.place]
+        rows = np.flatnonzero(slices >= 0)
+        order = np.argsort(slices[rows], kind="stable")
+        ends = np.cumsum(np.bincount(slices[rows], minlength=len(chosen)))
+        parts = np.split(rows[order], ends[:-1])
+        return [(name, part) for name, part in zip(chosen.tolist(), parts, strict=False) if len(part)]
+
+    def _among(self, chosen: np.ndarray) -> np.ndarray:
+        """Where the chosen names stand, by their hashes first: millions of names are compared as numbers."""
+        ranks = np.sort(hash64(chosen))
+        if not len(ranks):
+            return np.zeros(0, np.int64)
+        here = hash64(self.names)
+        near = np.flatnonzero(ranks[np.minimum(np.searchsorted(ranks, here), len(ranks) - 1)] == here)
+        return near[np.isin(self.names[near], chosen)]
+
+
+def _nearest(names: np.ndarray, k: int) -> np.ndarray:
+    """The k names with the smallest hashes, and those that tie with the last."""
+    if len(names) <= k:
+        return names
+    ranks = hash64(names)
+    nearest: np.ndarray = names[ranks <= np.partition(ranks, k - 1)[k - 1]]
+    return nearest
 
 
 def _quoted(options: Iterable[str]) -> bool:
@@ -114,6 +140,8 @@ def _one(columns: Columns, tag: str, quoted: bool) -> _Named | None:
     array = np.asarray(values)
     if array.dtype.kind == "O":
         array = np.array(["" if one is None else str(one)[:_TEXT] for one in array.tolist()], dtype=f"U{_TEXT}")
+    elif array.dtype.kind == "U" and array.dtype.itemsize > 4 * _TEXT:
+        array = array.astype(f"U{_TEXT}")
     distinct, place = np.unique(array, return_inverse=True)
     text = [_text(one, quoted) for one in distinct.tolist()]
     names = np.array([f"{tag}={one}" if one else "" for one in text], dtype=str)
