@@ -55,7 +55,7 @@ def unpack(data: bytes) -> Any:
         if start != len(data):
             raise ValueError(f"{len(data)} bytes where {start} were announced")
         return _rebuild(head["value"], data, starts, head["sizes"])
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise StateError(
             f"a stored state cannot be read: {error}. It was cut short or is not a Luthier state"
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -55,17 +55,26 @@ class Fleet(MutableMapping[str, Monitor]):
         self, monitors: Mapping[str, Monitor] | None = None, *, false_pages_per_month: float = 1.0,
         store: Store | None = None,
     ) -> None:  # fmt: skip
-        if not 0 < false_pages_per_month < math.inf:
-            raise UsageError(f"false_pages_per_month is {false_pages_per_month!r}: it must be positive")
+        if not (isinstance(false_pages_per_month, int | float) and 0 < false_pages_per_month < math.inf):
+            raise UsageError(f"false_pages_per_month is {false_pages_per_month!r}: it must be a positive number")
+        if not isinstance(monitors, Mapping | None):
+            raise UsageError(
+                f"a fleet has monitors by name, not a {type(monitors).__name__}: give {{name: Monitor(…)}}"
+            )
         self.false_pages_per_month = false_pages_per_month
-        self._monitors: dict[str, Monitor] = dict(monitors or {})
+        self._monitors: dict[str, Monitor] = {}
         self._began: dict[str, datetime] = {}
         self._store: Store = store or MemoryStore()
+        self.update(monitors or {})
 
     def __getitem__(self, name: str) -> Monitor:
         return self._monitors[name]
 
     def __setitem__(self, name: str, monitor: Monitor) -> None:
+        if not isinstance(name, str) or not isinstance(monitor, Monitor):
+            raise UsageError(
+                f"{name!r} is given a {type(monitor).__name__}: a fleet has monitors by names that are text"
+            )
         self._monitors[name] = monitor
         self._began.pop(name, None)
 
@@ -89,7 +98,7 @@ class Fleet(MutableMapping[str, Monitor]):
         found = {name: monitor.findings() for name, monitor in self.items()}
         looks = {name: detect.Look(findings, self._days(name, findings)) for name, findings in found.items()}
         judged = detect.page_together(looks, self.false_pages_per_month)
-        now = now or utc_now()
+        now = utc_now() if now is None else _moment(now)
         called = pages.follow(self._store, found, {name: one.loud for name, one in judged.items()}, now)
         loud, quiet = (
             tuple(replace(one, subject=name) for name, page in judged.items() for one in getattr(page, part))
@@ -123,17 +132,27 @@ class Fleet(MutableMapping[str, Monitor]):
         """Go on where `save` was called. The fleet must hold a monitor, with its reference, for every name that was saved;
         others start anew.
 
-        Raises StateError when the bytes are not from `save` or a monitor is missing.
+        Raises StateError when the bytes are not from `save` or a monitor is missing; then nothing has changed.
         """
         state = codec.unpack(saved)
         if not isinstance(state, dict) or state.get("version") != 1 or "monitors" not in state:
             raise StateError("the saved fleet is not of version 1: it was written by something else or a newer Luthier")
         if missing := sorted(set(state["monitors"]) - set(self._monitors)):
             raise StateError(f"the saved fleet has a monitor {missing[0]!r} that this one lacks: add it first")
-        for name, bytes_ in state["monitors"].items():
-            self._monitors[name].restore(bytes_.tobytes())
+        try:
+            rows = [Row(name, datetime.fromisoformat(at), dict(body)) for name, at, body in state["pages"]]
+            saves = {name: bytes_.tobytes() for name, bytes_ in state["monitors"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(f"the saved fleet cannot be read: {error}. It is not what `save` gave") from error
+        before = {name: self._monitors[name].save() for name in saves}
+        try:
+            for name, saved_ in saves.items():
+                self._monitors[name].restore(saved_)
+        except StateError:
+            for name, kept in before.items():
+                self._monitors[name].restore(kept)
+            raise
         self._began.clear()
-        rows = [Row(name, datetime.fromisoformat(at), body) for name, at, body in state["pages"]]
         self._store.append("page", rows)
 
     def _days(self, name: str, findings: Sequence[Finding]) -> float:
@@ -154,3 +173,10 @@ class Fleet(MutableMapping[str, Monitor]):
         known = [row["loss"] for row in self._monitors[page.model].timeline() if row["at"] > page.opened]
         means, counts = [one.value for one in known if one.n], [one.n for one in known if one.n]
         return np.repeat(np.array(means, dtype=np.float64), counts)
+
+
+def _moment(now: datetime) -> datetime:
+    """A time that can be compared: without a zone it is UTC."""
+    if not isinstance(now, datetime):
+        raise UsageError(f"now is {now!r}: give a datetime, or leave it out for the clock")
+    return now.replace(tzinfo=UTC) if now.tzinfo is None else now

@@ -45,6 +45,7 @@ __all__ = [
     "cusum_counts",
     "detector",
     "e_bh",
+    "floats",
     "labels_to_show",
     "level_ever",
     "level_now",
@@ -82,12 +83,20 @@ WALK = 1
 """The stake whose log wealth tells where a rise began."""
 
 
+def floats(values: Any, name: str) -> Floats:
+    """`values` as float64. Raises StateError where they are no numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise StateError(f"{name} holds what is no number: {error}. Give numbers, NaN where one is missing") from error
+
+
 def unit_interval(values: Any, name: str) -> Floats:
     """`values` as float64 (n,) without the NaN.
 
     Raises StateError naming the first value outside [0, 1].
     """
-    array = np.asarray(values, dtype=np.float64).ravel()
+    array = floats(values, name).ravel()
     array = array[~np.isnan(array)]
     if array.size and not (array.min() >= 0 and array.max() <= 1):
         bad = array[(array < 0) | (array > 1)][0]

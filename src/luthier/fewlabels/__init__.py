@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.evidence import Floats, unit_interval
+from luthier.evidence import Floats, floats, unit_interval
 from luthier.evidence.intervals import normal_quantile, wilson
 from luthier.types import Estimate
 
@@ -22,6 +22,7 @@ __all__ = ["Combined", "ErrorRates", "Pool", "active", "chances", "combined", "e
 
 FEWEST = 10  # losses, and losses short of 1, below which no normal approximation is trusted
 CELLS = 20  # of confidence, in `error_rates`
+_LEAST = 1e-12  # chance of a row that was labelled
 
 
 class Pool(NamedTuple):
@@ -128,6 +129,8 @@ def chances(guess: Any, budget: int, mix: float = 0.5) -> Floats:
     Proportional to sqrt(f (1 - f)), the standard deviation of a 0/1 loss that is 1 with probability f, mixed with
     equal chances in the share `mix`, so that a guess that is wrong cannot hide a row. Never above 1.
     """
+    if not (budget >= 0 and 0 <= mix <= 1):
+        raise StateError(f"budget is {budget!r} and mix {mix!r}: give 0 labels or more, and a share")
     f = _whole(guess, "guess")
     spread = np.sqrt(f * (1 - f))
     total = float(spread.sum())
@@ -157,7 +160,7 @@ class ErrorRates(NamedTuple):
 
     def guess(self, confidence: Any) -> Floats:
         """Expected loss (n,) of answers of this `confidence` (n,); the mean rate where it is missing."""
-        values = np.asarray(confidence, dtype=np.float64)
+        values = floats(confidence, "confidence")
         known = self.rates[np.searchsorted(self.edges, np.nan_to_num(values), side="right")]
         return np.where(np.isfinite(values), known, float(self.rates.mean()))
 
@@ -165,7 +168,9 @@ class ErrorRates(NamedTuple):
 def error_rates(loss: Any, confidence: Any) -> ErrorRates:
     """From the reference's `loss` and `confidence` (n,): mean loss in 20 cells of equal count, each with one row of the
     overall mean added. Without reference rows, 1 - confidence is taken at its word."""
-    y, sure = np.asarray(loss, np.float64), np.asarray(confidence, np.float64)
+    y, sure = floats(loss, "reference loss"), floats(confidence, "reference confidence")
+    if y.shape != sure.shape:
+        raise StateError(f"{y.shape} losses and {sure.shape} confidences of the reference: give one of each a row")
     whole = np.isfinite(y) & np.isfinite(sure)
     y, sure = unit_interval(y[whole], "reference loss"), sure[whole]
     if not len(y):
@@ -179,19 +184,23 @@ def error_rates(loss: Any, confidence: Any) -> ErrorRates:
 
 def _rows(losses: Any, guess: Any, chance: Any) -> tuple[Floats, Floats, Floats]:
     """Losses, guesses and weights 1/chance of the rows whose label came."""
-    y = np.asarray(losses, dtype=np.float64).ravel()
+    y = floats(losses, "loss").ravel()
     f = np.zeros(len(y)) if guess is None else _whole(guess, "guess")
     p = np.ones(len(y)) if chance is None else _whole(chance, "chance")
     if not len(y) == len(f) == len(p):
         raise StateError(f"{len(y)} losses, {len(f)} guesses and {len(p)} chances: give one of each a label")
     if len(p) and not p.min() > 0:
         raise StateError("a chance is 0: a row that could not be chosen cannot have been labelled")
+    if len(p) and p.min() < _LEAST:
+        raise StateError(
+            f"a chance is {p.min():g}: no label can stand for more than {1 / _LEAST:g} rows. Draw with larger chances"
+        )
     came = ~np.isnan(y)
     return unit_interval(y, "loss"), f[came], 1 / p[came]
 
 
 def _whole(values: Any, name: str) -> Floats:
-    array = np.asarray(values, dtype=np.float64).ravel()
+    array = floats(values, name).ravel()
     if missing := int((~np.isfinite(array)).sum()):
         raise StateError(f"{missing} of {len(array)} values of {name} are missing or infinite: give such rows its mean")
     return unit_interval(array, name)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.evidence import Floats, unit_interval
+from luthier.evidence import Floats, floats, unit_interval
 from luthier.evidence.intervals import normal_quantile
 from luthier.fewlabels import Combined, ErrorRates, Pool, combined, error_rates, scaled
 from luthier.types import Columns, Estimate, content_id
@@ -221,7 +221,7 @@ def _guesses(columns: Columns, n: int, reference: Columns | None) -> Floats:
     """Expected loss (n,) of each row; the mean where nothing is known."""
     if "guess" in columns:
         known = unit_interval(columns["guess"], "guess")  # NaN left out
-        return np.nan_to_num(np.asarray(columns["guess"], np.float64), nan=known.mean() if len(known) else 0.5)
+        return np.nan_to_num(floats(columns["guess"], "guess"), nan=known.mean() if len(known) else 0.5)
     if "confidence" not in columns:
         return np.full(n, 0.5)
     known_rows = reference if reference and {"loss", "confidence"} <= reference.keys() else {}
@@ -260,8 +260,8 @@ def _cells(embedding: Any, n: int, count: int, rng: np.random.Generator) -> Ints
     """The region (n,) of each row by k-means (Lloyd 1982; starts by k-means++, Arthur & Vassilvitskii 2007)."""
     if embedding is None or count < 2:
         return np.zeros(n, np.int64)
-    if np.ndim(embedding) != 2:
-        raise StateError(f"embedding must be (n, d), not {np.shape(embedding)}")
+    if np.ndim(embedding) != 2 or np.asarray(embedding).dtype.kind not in "biuf":
+        raise StateError(f"embedding must be numbers (n, d), not {np.asarray(embedding).dtype} {np.shape(embedding)}")
     sample = _points(embedding, np.sort(rng.permutation(n)[:SAMPLE]))
     centres = _spread_out(sample, count, rng)
     for _ in range(ROUNDS):

@@ -55,6 +55,8 @@ def unpacked(saved: bytes, mine: Mapping[str, Any]) -> dict[str, Any]:
         raise StateError(
             "the saved monitor is not of version 1 or 2: it was written by something else or a newer Luthier"
         )
+    if absent := [part for part in ("memory", "latest", "buckets") if not isinstance(state.get(part), dict | list)]:
+        raise StateError(f"the saved monitor has no {absent[0]}: it was not written by a monitor's `save`")
     if state["version"] == 1:
         state["buckets"] = {start: {"": states} for start, states in state["buckets"].items()}
     state = {**_EMPTY, **state}

@@ -243,6 +243,8 @@ def _chosen(value: Any) -> Any:
 
 
 def _label(value: Any) -> str | None:
+    if isinstance(value, float) and math.isinf(value):
+        raise _Bad("bad_label", f"a label is one text or number, not {value}")
     try:
         return files.label_text(value)
     except ValueError as error:

@@ -152,7 +152,9 @@ class Monitor:
         one part of each is in hand at a time. `states` False: only the checks read them, because the states of the
         buckets come from `merge`.
         """
-        streams = [[part] if is_table(part) else part for part in shards]
+        streams = [
+            [part] if is_table(part) or not _many(part) else part for part in (shards if _many(shards) else [shards])
+        ]
         for table in in_order([(self._window(when, part) for part in stream) for stream in streams]):
             self._fold(when, *_fair(when, table, table["at"]), states=states)
         return self.findings(when)
@@ -163,7 +165,7 @@ class Monitor:
         Bit for bit what one monitor that saw all their rows would hold. Raises StateError when more than one of them
         has run checks, whose evidence depends on the order of rows: make shards with checks=(), and let `replay` run them.
         """
-        others = [unpacked(part if isinstance(part, bytes) else part.save(), self._about) for part in parts]
+        others = [unpacked(_bytes_of(part), self._about) for part in (parts if _many(parts) else [parts])]
         memories = [memory for memory in (self._memory, *(other["memory"] for other in others)) if memory]
         if len(memories) > 1:
             raise StateError(
@@ -373,6 +375,17 @@ def as_columns(**columns: Any) -> dict[str, np.ndarray]:
     """
     table = arrays(columns)
     return _seen(Scoring().learn(table).score(table))
+
+
+def _many(parts: Any) -> bool:
+    """Whether these are parts, rather than one (a table, a monitor or its bytes), which then stands for itself."""
+    return isinstance(parts, Iterable) and not is_table(parts) and not isinstance(parts, str | bytes | bytearray)
+
+
+def _bytes_of(part: Any) -> bytes:
+    if not isinstance(part, Monitor | bytes | bytearray | memoryview):
+        raise StateError(f"a {type(part).__name__} is no monitor: give monitors, or the bytes that their `save` gave")
+    return part.save() if isinstance(part, Monitor) else bytes(part)
 
 
 def _times(table: Mapping[str, np.ndarray], at: Any, n: int) -> np.ndarray:

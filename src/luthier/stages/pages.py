@@ -144,8 +144,8 @@ def acknowledge(store: Store, page: str, why: str, now: datetime) -> Called:
 
 def snooze(store: Store, page: str, hours: float, why: str, now: datetime) -> Called:
     """The page does not call for `hours`. Raises UsageError for a page that is not open, or hours that are not positive."""
-    if not 0 < hours <= 24 * 365:
-        raise UsageError(f"cannot snooze for {hours:g} hours: give more than 0 and at most {24 * 365}")
+    if not (isinstance(hours, int | float) and 0 < hours <= 24 * 365):
+        raise UsageError(f"cannot snooze for {hours} hours: give more than 0 and at most {24 * 365}")
     _open_page(store, page)
     until = (now + timedelta(hours=hours)).isoformat()
     store.append("page", [_row(page, "snooze", now, store.last("page"), why=why, until=until)])

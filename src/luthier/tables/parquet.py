@@ -20,6 +20,7 @@ Progress: TypeAlias = Callable[[str, float, Mapping[str, float]], None]
 """What is worked on, the share of all rows done in [0, 1], and the latest numbers; `luthier.progress.Bar` is one."""
 
 PART_BYTES = 1 << 25  # of one part, as it lies decoded in memory
+_LONGEST = 4096  # characters of a path
 MOST_ROWS, FEWEST_ROWS = 1 << 17, 1 << 10
 
 
@@ -64,10 +65,15 @@ class Parquet:
         tell = _teller(self.progress, self.rows)
         for path in self.files:
             with _opened(path, self.select) as file:
-                names = list(self.select) or None
-                for batch in file.iter_batches(batch_size=_part_rows(file, self.select), columns=names):
+                done = 0
+                for batch in _batches(file, path, _part_rows(file, self.select), list(self.select) or None):
+                    done += batch.num_rows
                     yield batch
                     tell(path.name, batch.num_rows)
+                if done != file.metadata.num_rows:
+                    raise DataError(
+                        f"{path}: says it has {file.metadata.num_rows:,} rows and has {done:,}. Write it anew"
+                    )
 
     def windows(self) -> Iterator[dict[str, np.ndarray]]:
         """The same as columns (n,), or (n, d) for lists of numbers; what is null is NaN, NaT, or None in text."""
@@ -100,8 +106,12 @@ class Parquet:
 
 def _files(source: str | Path | Iterable[str | Path]) -> list[Path]:
     if not isinstance(source, str | Path):
+        if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray | Mapping):
+            raise DataError(f"a {type(source).__name__} names no Parquet file; give a path, a glob, or a list of them")
         return [path for one in source for path in _files(one)]
     path = Path(source)
+    if len(str(source)) > _LONGEST:
+        raise DataError(f"a path of {len(str(source)):,} characters names no file: {str(source)[:60]}…")
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -131,6 +141,21 @@ def _opened(path: Path, names: Sequence[str]) -> Any:
             f"{path}: has no column {absent[0]!r}; it has {', '.join(there)}. Select others, or leave it out"
         )
     return file
+
+
+def _batches(file: Any, path: Path, rows: int, names: list[str] | None) -> Iterator[Any]:
+    """Its record batches. Raises DataError where the file is damaged."""
+    import pyarrow as pa
+
+    batches = file.iter_batches(batch_size=rows, columns=names)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: is damaged: {error}. Write it anew, or leave it out") from error
+        if batch is None:
+            return
+        yield batch
 
 
 def _times(file: Any, path: Path, by: str) -> tuple[Any, Any]:
@@ -197,8 +222,14 @@ def _array(name: str, values: Any) -> np.ndarray:
     elif pa.types.is_decimal(kind):
         values = values.cast(pa.float64())
     if values.null_count and (pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)):
-        values = values.cast(pa.float64()) if pa.types.is_integer(kind) else values.cast(pa.int8()).cast(pa.float64())
-    array: np.ndarray = values.to_numpy(zero_copy_only=False)
+        whole = values if pa.types.is_integer(values.type) else values.cast(pa.int8())
+        values = whole.cast(pa.float64(), safe=False)  # beyond 2**53 to the nearest, as numpy does
+    try:
+        array: np.ndarray = values.to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"column {name!r} holds text that is not UTF-8: {error}. Write it anew as UTF-8, or as binary"
+        ) from error
     return array
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from luthier import codec
 from luthier.errors import StateError
-from luthier.series.moments import unix_seconds
 from luthier.statistics.base import State
+from luthier.tables import times
 from luthier.tables.frames import columns_of, observe, statistic_of
 from luthier.tables.parquet import Parquet
 from luthier.tables.tabular import Table, parts_of
@@ -39,6 +39,8 @@ class Summary:
 
         Raises StateError when their columns differ in name or kind.
         """
+        if not isinstance(other, Summary):
+            raise StateError(f"a {type(other).__name__} is no summary: sum it up first, with summarise")
         if not (self.columns and other.columns):
             return self if self.columns else other
         if self.columns.keys() != other.columns.keys():
@@ -56,25 +58,50 @@ class Summary:
         return Summary(self.rows, columns)
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file that `load` reads; the file is whole or not there."""
+        """Write it to a file that `load` reads; the file is whole or not there. Raises StateError where it cannot be."""
         place = Path(path)
         columns = {
             name: {key: column[key] for key in ("kind", "said", "state")} for name, column in self.columns.items()
         }
         partial = place.with_name(place.name + ".partial")
-        partial.write_bytes(codec.pack({"version": 1, "rows": self.rows, "columns": columns}))
-        os.replace(partial, place)
+        try:
+            partial.write_bytes(codec.pack({"version": 1, "rows": self.rows, "columns": columns}))
+            os.replace(partial, place)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise StateError(
+                f"{place}: cannot be written: {error.strerror}. Name a file in a folder that is there"
+            ) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Summary:
         """Read what `save` wrote.
 
-        Raises StateError when the file is something else or of a newer version.
+        Raises StateError when the file is not there, is something else or of a newer version, or was damaged.
         """
-        state = codec.unpack(Path(path).read_bytes())
+        try:
+            state = codec.unpack(Path(path).read_bytes())
+        except OSError as error:
+            raise StateError(f"{path}: cannot be read: {error.strerror}. Name a file that `save` wrote") from error
+        except StateError as error:
+            raise StateError(f"{path}: {error}. Sum the table up again") from error
         if not isinstance(state, dict) or state.get("version") != 1:
             raise StateError(f"{path} is no summary of version 1: it was written by something else or a newer Luthier")
-        return cls(state["rows"], state["columns"]).fit()
+        try:
+            return cls(int(state["rows"]), {name: _sound(column) for name, column in state["columns"].items()}).fit()
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, StateError) as error:
+            raise StateError(f"{path}: is damaged ({type(error).__name__}: {error}). Sum the table up again") from error
+
+
+def _sound(column: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved of a column, if it reads as what it says it is."""
+    kept = {key: column[key] for key in ("kind", "said", "state")}
+    statistic = statistic_of(kept["kind"])
+    if statistic is None:
+        kept["state"]["n"] + kept["state"]["missing"]
+    else:
+        statistic.merge(statistic.observe({}), kept["state"])
+    return kept
 
 
 def summarise(table: Table, categories: Iterable[str] = (), *, keep: str | Path | None = None) -> Summary:
@@ -105,9 +132,11 @@ def hour_of_week(at: Any, zone: str = "UTC") -> np.ndarray:
 
     `at`: datetimes (without a zone: UTC), numpy datetime64 (UTC) or Unix seconds.
     """
-    there, seconds = ZoneInfo(zone), unix_seconds(at)
-    if np.isnan(seconds).any():
-        raise StateError("an event time is missing; leave out the rows without one")
+    try:
+        there = ZoneInfo(zone)
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise StateError(f"{zone!r} is no time zone: give a name such as Europe/Berlin") from error
+    seconds = times(at, len(at)) if np.ndim(at) else times(at, 1)
     hours, back = np.unique(np.floor_divide(seconds, 900).astype(np.int64), return_inverse=True)  # zones shift by 15'
     moments = [datetime.fromtimestamp(int(hour) * 900, there) for hour in hours]
     return np.array([m.weekday() * 24 + m.hour for m in moments], np.int64)[back.reshape(-1)]
@@ -120,9 +149,11 @@ def summarise_by_hour(table: Mapping[str, Any], at: Any, *, zone: str = "UTC") -
     `weekly[hour]`, a whole day or week with all of its hours merged: both then hold the same mix of hours.
     """
     hours = hour_of_week(at, zone)
-    if any(len(values) != len(hours) for values in table.values()):
-        raise StateError(f"{len(hours)} times for columns of other lengths: give one time a row")
+    if not isinstance(table, Mapping):
+        raise StateError(f"a {type(table).__name__} is no dictionary of numpy arrays: give {{name: column}}")
     arrays = {name: np.asarray(values) for name, values in table.items()}
+    if odd := [name for name, values in arrays.items() if values.ndim < 1 or len(values) != len(hours)]:
+        raise StateError(f"{len(hours)} times, and column {odd[0]!r} of another length: give one time a row")
     return {
         int(hour): summarise({name: values[hours == hour] for name, values in arrays.items()})
         for hour in np.unique(hours)
@@ -134,18 +165,31 @@ def _kept(table: Any, categories: tuple[str, ...], folder: Path) -> Summary:
         raise StateError(
             f"summaries of a {type(table).__name__} cannot be kept by file; give a luthier.tables.parquet.Parquet"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"{folder}: is no folder that can be made: {error.strerror}. Name another with keep="
+        ) from error
     total = Summary()
     for part in table.parts():
         place = folder / f"{part.digest(*sorted(categories), str(total.rows))}.summary"
-        if place.exists():
-            summary = Summary.load(place)
+        summary = _loaded(place)
+        if summary is not None:
             part.skip()
         else:
             summary = summed(part, categories, total.rows)
             summary.save(place)
         total = total.merge(summary)
     return total
+
+
+def _loaded(place: Path) -> Summary | None:
+    """What was kept; None where nothing was, or where it is damaged: it is summed up again then."""
+    try:
+        return Summary.load(place) if place.exists() else None
+    except StateError:
+        return None
 
 
 def _summary(table: Any, categories: tuple[str, ...], start: int) -> Summary:
