@@ -174,7 +174,7 @@ def test_a_fleet_holds_monitors_by_text() -> None:
         with pytest.raises(UsageError, match="a fleet has monitors by name"):
             Fleet(monitors)  # type: ignore[arg-type]
     for budget in (0, -1, math.nan, math.inf, "1", None):
-        with pytest.raises(UsageError, match="must be a positive number"):
+        with pytest.raises(UsageError, match="must be positive, a number"):
             Fleet({}, false_pages_per_month=budget)  # type: ignore[arg-type]
 
 

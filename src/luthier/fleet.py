@@ -56,7 +56,7 @@ class Fleet(MutableMapping[str, Monitor]):
         store: Store | None = None,
     ) -> None:  # fmt: skip
         if not (isinstance(false_pages_per_month, int | float) and 0 < false_pages_per_month < math.inf):
-            raise UsageError(f"false_pages_per_month is {false_pages_per_month!r}: it must be a positive number")
+            raise UsageError(f"false_pages_per_month is {false_pages_per_month!r}: it must be positive, a number")
         if not isinstance(monitors, Mapping | None):
             raise UsageError(
                 f"a fleet has monitors by name, not a {type(monitors).__name__}: give {{name: Monitor(…)}}"

@@ -261,7 +261,7 @@ def _cells(embedding: Any, n: int, count: int, rng: np.random.Generator) -> Ints
     if embedding is None or count < 2:
         return np.zeros(n, np.int64)
     if np.ndim(embedding) != 2 or np.asarray(embedding).dtype.kind not in "biuf":
-        raise StateError(f"embedding must be numbers (n, d), not {np.asarray(embedding).dtype} {np.shape(embedding)}")
+        raise StateError(f"embedding must be (n, d) numbers, not {np.asarray(embedding).dtype} {np.shape(embedding)}")
     sample = _points(embedding, np.sort(rng.permutation(n)[:SAMPLE]))
     centres = _spread_out(sample, count, rng)
     for _ in range(ROUNDS):
