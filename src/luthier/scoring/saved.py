@@ -45,6 +45,16 @@ def packed(state: Mapping[str, Any]) -> bytes:
     return codec.pack({"version": 2, **state, "memory": memory, "latest": latest})
 
 
+def bytes_of(part: Any) -> bytes:
+    """The saved bytes of a monitor, or what was saved. Raises StateError for anything else."""
+    if isinstance(part, bytes | bytearray | memoryview):
+        return bytes(part)
+    if not callable(getattr(part, "save", None)):
+        raise StateError(f"a {type(part).__name__} is no monitor: give monitors, or the bytes that their `save` gave")
+    saved: bytes = part.save()
+    return saved
+
+
 def unpacked(saved: bytes, mine: Mapping[str, Any]) -> dict[str, Any]:
     """What `packed` was given; version 1 had no slices in its buckets, and knew no task.
 

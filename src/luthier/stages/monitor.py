@@ -19,11 +19,11 @@ from luthier.fewlabels.labelplan import LabelPlan, asked, design
 from luthier.options import MonitorOptions
 from luthier.scoring import Scoring
 from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
-from luthier.scoring.saved import about, made, packed, unpacked
-from luthier.tables import arrays, first_wrong, times
+from luthier.scoring.saved import about, bytes_of, made, packed, unpacked
+from luthier.tables import arrays, first_wrong, times, times_among
 from luthier.tables.ordered import ids_of, in_order, repeated
 from luthier.tables.predicates import Slices
-from luthier.tables.tabular import is_table, rows_of
+from luthier.tables.tabular import is_stream, is_table, rows_of
 from luthier.tables.waiting import Waiting
 from luthier.types import Columns, Estimate, Finding, utc_now
 
@@ -72,9 +72,11 @@ class Monitor:
         self.scoring = scoring.learn(raw)
         self._about = about(self.scoring, self.options.window_minutes)
         scored = self.scoring.score(raw)
-        self._reference = _seen(scored)
-        wanted = choice.chosen(self.options.checks if checks is None else checks, self._reference)
+        self._moving = times_among(reference) - {"at"}
+        wanted = choice.chosen(self.options.checks if checks is None else checks, _seen(scored, self._moving))
         self._checks = [made(check, self.options) for check in wanted]
+        self._moving -= {name for check in self._checks for name in getattr(check, "columns", ())}
+        self._reference = _seen(scored, self._moving)
         self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
         self._slices = Slices.of(self.options.slices, scored)
         self._pinned = self._slices.rows(self._reference)
@@ -87,8 +89,8 @@ class Monitor:
 
     @property
     def said(self) -> str:
-        """The task, and what the reference fixed for it."""
-        return self.scoring.said
+        """The task, what the reference fixed for it, and which columns no check reads because they hold times."""
+        return self.scoring.said + "".join(f"; {name} holds times: no check reads it" for name in sorted(self._moving))
 
     def answer(self, ids: Any, *, id: str = "id", at: Any = None, **columns: Any) -> list[Finding]:
         """Answers as they are given: a table with a column `id`, or ids and `columns`. Labels may come later by id.
@@ -152,9 +154,7 @@ class Monitor:
         one part of each is in hand at a time. `states` False: only the checks read them, because the states of the
         buckets come from `merge`.
         """
-        streams = [
-            [part] if is_table(part) or not _many(part) else part for part in (shards if _many(shards) else [shards])
-        ]
+        streams = [part if is_stream(part) else [part] for part in (shards if is_stream(shards) else [shards])]
         for table in in_order([(self._window(when, part) for part in stream) for stream in streams]):
             self._fold(when, *_fair(when, table, table["at"]), states=states)
         return self.findings(when)
@@ -165,7 +165,7 @@ class Monitor:
         Bit for bit what one monitor that saw all their rows would hold. Raises StateError when more than one of them
         has run checks, whose evidence depends on the order of rows: make shards with checks=(), and let `replay` run them.
         """
-        others = [unpacked(_bytes_of(part), self._about) for part in (parts if _many(parts) else [parts])]
+        others = [unpacked(bytes_of(part), self._about) for part in (parts if is_stream(parts) else [parts])]
         memories = [memory for memory in (self._memory, *(other["memory"] for other in others)) if memory]
         if len(memories) > 1:
             raise StateError(
@@ -310,7 +310,7 @@ class Monitor:
             return
         scored = self._scored(when, table)
         slices, rows = self._slices.seen(scored)
-        columns = {"at": seconds} | _seen(scored)
+        columns = {"at": seconds} | _seen(scored, self._moving)
         checks = [check for check in self._checks if check.when == when]
         stepped = {
             (check.name, name): self._step(check, name, _rows(columns, chosen), _rows({"at": seconds}, chosen)["at"])
@@ -377,17 +377,6 @@ def as_columns(**columns: Any) -> dict[str, np.ndarray]:
     return _seen(Scoring().learn(table).score(table))
 
 
-def _many(parts: Any) -> bool:
-    """Whether these are parts, rather than one (a table, a monitor or its bytes), which then stands for itself."""
-    return isinstance(parts, Iterable) and not is_table(parts) and not isinstance(parts, str | bytes | bytearray)
-
-
-def _bytes_of(part: Any) -> bytes:
-    if not isinstance(part, Monitor | bytes | bytearray | memoryview):
-        raise StateError(f"a {type(part).__name__} is no monitor: give monitors, or the bytes that their `save` gave")
-    return part.save() if isinstance(part, Monitor) else bytes(part)
-
-
 def _times(table: Mapping[str, np.ndarray], at: Any, n: int) -> np.ndarray:
     return times(table.get("at", utc_now()) if at is None else at, n)
 
@@ -400,11 +389,11 @@ def _fair(when: str, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple
     return {name: values[chosen] for name, values in table.items() if name != "at_random"}, seconds[chosen]
 
 
-def _seen(scored: Columns) -> dict[str, np.ndarray]:
-    """What checks read: not what only metrics do, and predictions only where there is one a row."""
+def _seen(scored: Columns, moving: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """What checks read: not what only metrics do, nor what moves on its own, and predictions only where there is one a row."""
     return {
         name: values for name, values in scored.items()
-        if name not in _METRICS_ONLY and not (name in ("predicted", "target") and values.ndim > 1)
+        if name not in _METRICS_ONLY and name not in moving and not (name in ("predicted", "target") and values.ndim > 1)
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from luthier.types import Columns, Estimate
 
 __all__ = ["GroupMetrics", "group_rates", "worst_group"]
 
+_CHUNK = 1 << 19  # rows whose groups are held at once, however many there are
 _CELLS = ("tp", "fp", "fn", "tn", "right")
 _GAPS = {
     "accuracy_difference": ("accuracy",),
@@ -65,6 +67,11 @@ class GroupMetrics:
             )
         if groups.ndim != 1:
             raise StateError(f"column {self.group!r} has shape {groups.shape}; a row has one group")
+        starts = range(0, max(len(groups), 1), _CHUNK)
+        parts = (self._part(*(one[i : i + _CHUNK] for one in (groups, target, predicted))) for i in starts)
+        return reduce(self.merge, parts)
+
+    def _part(self, groups: np.ndarray, target: np.ndarray, predicted: np.ndarray) -> State:
         names, place = coded(groups)
         known = (target >= 0) & (predicted >= 0) & (names[place] != "")
         truth, said = target[known] == self.positive, predicted[known] == self.positive

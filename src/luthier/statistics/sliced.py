@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from luthier.sums.hashing import hash64
 from luthier.types import Columns, Estimate
 
 __all__ = ["Sliced"]
+
+_CHUNK = 1 << 19  # rows whose slices are held at once, however many there are
 
 
 @register("statistic", "sliced.v1")
@@ -57,6 +60,14 @@ class Sliced:
 
     def observe(self, columns: Columns) -> State:
         """{of, by, pairs, limit, all: State, other, slices: {key: {rows, state}}}; at most `limit` of them, by key."""
+        n = len(rows(columns, self.by[0]))
+        if n <= _CHUNK:
+            return self._part(columns)
+        table = {name: np.asarray(values) for name, values in columns.items()}
+        parts = ({name: values[i : i + _CHUNK] for name, values in table.items()} for i in range(0, n, _CHUNK))
+        return reduce(self.merge, map(self._part, parts))
+
+    def _part(self, columns: Columns) -> State:
         inner = self._inner
         state: dict[str, Any] = {"all": inner.observe(columns), "other": 0, "slices": {}}
         if columns:

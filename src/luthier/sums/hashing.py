@@ -6,6 +6,7 @@ import numpy as np
 
 __all__ = ["hash64"]
 
+_CHUNK = 1 << 17  # texts whose code points are widened at once
 _FNV = np.uint64(0x100000001B3)
 
 
@@ -19,6 +20,8 @@ def hash64(values: np.ndarray, salt: int = 0) -> np.ndarray:
     if values.dtype.kind in "biu":
         return _mixed(values.astype(np.int64).view(np.uint64) ^ start)
     text = np.ascontiguousarray(values if values.dtype.kind == "U" else values.astype(str))
+    if len(text) > _CHUNK:
+        return np.concatenate([hash64(text[i : i + _CHUNK], salt) for i in range(0, len(text), _CHUNK)])
     state = np.full(len(text), start, dtype=np.uint64)
     if len(text) and text.dtype.itemsize:
         points = text.view(np.uint32).reshape(len(text), -1).astype(np.uint64)  # (n, longest)

@@ -5,7 +5,7 @@ A dictionary of numpy arrays needs numpy alone. Each row reads the same however 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ __all__ = [
     "objects",
     "padded",
     "times",
+    "times_among",
 ]
 
 Judge: TypeAlias = Callable[[str, np.ndarray, Any, str, str], None]
@@ -147,6 +148,28 @@ def times(at: Any, n: int) -> np.ndarray:
         "Give each ISO 8601 text, a datetime or Unix seconds (not milliseconds), or `at=` one time for all",
     )  # fmt: skip
     return seconds
+
+
+def times_among(table: Any) -> frozenset[str]:
+    """Names of a table's columns of dates or times; durations and texts that spell a time are none.
+
+    Raises StateError for what is no table.
+    """
+    if isinstance(table, Mapping):
+        return frozenset(name for name, values in by_text(table).items() if _is_time(values))
+    _, frame = eager(table)
+    return frozenset(
+        str(name) for name, one in zip(frame.columns, frame.iter_columns(), strict=True) if _is_time(one.to_native())
+    )
+
+
+def _is_time(values: Any) -> bool:
+    kind = str(getattr(values, "dtype", getattr(values, "type", "object"))).lower()
+    if kind != "object" or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        return kind.startswith(("datetime", "timestamp", "date"))
+    rows = (one for one in values if one is not None and not _missing(one))
+    first = next(rows, None)
+    return isinstance(first, date) and all(isinstance(one, date) for one in rows)
 
 
 def objects(values: Sequence[Any]) -> np.ndarray:

@@ -17,6 +17,7 @@ __all__ = [
     "as_array",
     "by_text",
     "eager",
+    "is_stream",
     "is_table",
     "names_of",
     "numbers",
@@ -34,6 +35,15 @@ Table: TypeAlias = Any
 def is_table(thing: Any) -> bool:
     """Whether it is one table, rather than a stream of tables or a list of ids."""
     return isinstance(thing, Mapping) or hasattr(thing, "columns") or hasattr(thing, "column_names")
+
+
+def is_stream(thing: Any) -> bool:
+    """Whether it may be iterated over for parts, as a table, text and bytes may not."""
+    return (
+        isinstance(thing, Iterable)
+        and not is_table(thing)
+        and not isinstance(thing, str | bytes | bytearray | np.ndarray)
+    )
 
 
 def parts_of(table: Table) -> Iterable[Any]:
