@@ -189,7 +189,7 @@ def test_hours_of_the_week_are_those_of_the_zone() -> None:
     assert hour_of_week([monday, july], "Europe/Berlin").tolist() == [1, 2]
     assert hour_of_week(np.array(["2026-01-11T23:59:59"], "datetime64[ms]")).tolist() == [167]
     assert hour_of_week([monday.timestamp()], "Asia/Kathmandu").tolist() == [6]
-    with pytest.raises(StateError, match="an event time is missing"):
+    with pytest.raises(StateError, match="1 of 1 rows have no event time"):
         hour_of_week(np.array(["NaT"], "datetime64[s]"))
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from luthier.codec import pack
 from luthier.names import every, get
 from luthier.statistics.laws import check_statistic
 from luthier.types import Estimate
@@ -164,3 +165,21 @@ def test_a_broken_statistic_is_named_with_its_law(broken: object, says: str) -> 
     values = np.random.default_rng(0).normal(size=1000)
     with pytest.raises(AssertionError, match=rf"float_mean.v1 breaks a law: .*{says}"):
         check_statistic(broken, {"x": values}, 1, max_bytes=2000)  # type: ignore[arg-type]
+
+
+def test_rows_taken_in_pieces_are_the_rows_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = {
+        "id": rng.integers(0, 400, 500).astype(str), "group": rng.choice(["a", "b", "", "c"], 500), "loss": rng.random(500),
+        "target": rng.integers(-1, 2, 500), "predicted": rng.integers(0, 2, 500),
+    }  # fmt: skip
+    chosen = [
+        get("statistic", "sliced.v1")(by=("group", "id"), limit=9),
+        get("statistic", "group_metrics.v1")(group="id", limit=7),
+        get("statistic", "sample.v1")(columns=("loss",), size=30),
+        get("statistic", "counts.v2")(column="id", limit=16),
+    ]
+    whole = [pack(statistic.observe(rows)) for statistic in chosen]
+    for name in ("statistics.sliced", "statistics.group_metrics", "statistics.counts", "sums.hashing"):
+        monkeypatch.setattr(f"luthier.{name}._CHUNK", 64)
+    assert [pack(statistic.observe(rows)) for statistic in chosen] == whole

@@ -176,8 +176,7 @@ class Monitor:
         again = repeated(ids, self._waiting)
         first_wrong("id", again, ids, "wait in two of the monitors", "Give each row to one shard")
         for other in others:
-            slices = self._slices.beside(other["watched"])
-            self._commit(merged(self._metrics, self._buckets, other["buckets"]), slices)
+            self._commit(merged(self._metrics, self._buckets, other["buckets"]), self._slices.beside(other["watched"]))
             self._remember(other)
             self._waiting.load(other["waiting"])
             self.unknown_labels += other["unknown_labels"]
