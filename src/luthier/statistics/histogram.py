@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -139,17 +140,19 @@ def aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
     return first, both[0], both[1]
 
 
-def _edges(numbers: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper size of buckets 1, 2, …; (buckets,) each, in the column's unit."""
-    octave, step = np.divmod(np.abs(numbers) - 1, 1 << bits)
+@cache
+def _sizes(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower and upper size of buckets 1, 2, … to the outermost, and the middle of each, with the same relative error to both."""
+    octave, step = np.divmod(np.arange(2 * _OCTAVES << bits), 1 << bits)
     base = 2.0 ** (octave - _OCTAVES)
-    return base * (1 + step / (1 << bits)), base * (1 + (step + 1) / (1 << bits))
+    low, high = base * (1 + step / (1 << bits)), base * (1 + (step + 1) / (1 << bits))
+    return low, high, 2 * low * high / (low + high)
 
 
 def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(low, high, counts) of every bucket from the first to the last that is not empty, by rising value."""
     numbers = state["first"] + np.arange(len(state["counts"]))
-    low, high = _edges(numbers, state["bits"])
+    low, high = (sizes[np.abs(numbers) - 1] for sizes in _sizes(state["bits"])[:2])
     tiny = 2.0**-_OCTAVES
     lower = np.where(numbers > 0, low, np.where(numbers < 0, -high, -tiny))
     upper = np.where(numbers > 0, high, np.where(numbers < 0, -low, tiny))
@@ -158,8 +161,7 @@ def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def middles(numbers: np.ndarray, bits: int) -> np.ndarray:
     """The value of each bucket with the same relative error to both ends: 2 · low · high / (low + high)."""
-    low, high = _edges(np.where(numbers == 0, 1, numbers), bits)
-    middles: np.ndarray = np.sign(numbers) * 2 * low * high / (low + high)
+    middles: np.ndarray = np.sign(numbers) * _sizes(bits)[2][np.abs(numbers) - 1]
     return middles
 
 
@@ -173,17 +175,27 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     if n == 0:
         return Estimate()
     ranks = np.cumsum(counts)
-    lower, upper = (edges.copy() for edges in buckets(state)[:2])
-    outermost = 2 * _OCTAVES << state["bits"]
-    numbers = state["first"] + np.arange(len(counts))
-    lower[numbers == -outermost], upper[numbers == outermost] = state["min"], state["max"]  # they have no end
-    place = int(np.searchsorted(ranks, math.floor(1 + q * (n - 1))))
-    middle = float(middles(np.array([state["first"] + place]), state["bits"])[0])
+
+    def place(rank: int) -> int:
+        return int(np.searchsorted(ranks, rank))
+
+    middle = float(middles(np.array([state["first"] + place(math.floor(1 + q * (n - 1)))]), state["bits"])[0])
     half = z_score(confidence) * math.sqrt(n * q * (1 - q))
     first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
-    low = max(float(lower[np.searchsorted(ranks, first)]), state["min"]) if first >= 1 else math.nan
-    high = min(float(upper[np.searchsorted(ranks, last)]), state["max"]) if last <= n else math.nan
+    low = max(_ends(state, place(first))[0], state["min"]) if first >= 1 else math.nan
+    high = min(_ends(state, place(last))[1], state["max"]) if last <= n else math.nan
     return Estimate(min(max(middle, state["min"]), state["max"]), n, low, high)
+
+
+def _ends(state: State, place: int) -> tuple[float, float]:
+    """(low, high) of one bucket; the outermost end where the values do."""
+    number = state["first"] + place
+    if number == 0:
+        return -(2.0**-_OCTAVES), 2.0**-_OCTAVES
+    low, high = (float(sizes[abs(number) - 1]) for sizes in _sizes(state["bits"])[:2])
+    if abs(number) == 2 * _OCTAVES << state["bits"]:
+        high = state["max"] if number > 0 else -state["min"]
+    return (low, high) if number > 0 else (-high, -low)
 
 
 def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,8 +210,9 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
     if not reference["n"]:
         return np.zeros(0), np.zeros(0)
     reached = np.cumsum(p) / reference["n"]
-    ends = np.searchsorted(reached, np.arange(1, bins) / bins) + 1  # a run ends after its bucket
     alone = np.flatnonzero(p * bins >= reference["n"])
-    cuts = np.union1d(ends, [*alone, *(alone + 1)]).astype(np.int64)
-    starts = np.concatenate(([0], cuts[(cuts > 0) & (cuts < len(p))]))
+    begins = np.zeros(len(p) + 1, bool)
+    begins[np.searchsorted(reached, np.arange(1, bins) / bins) + 1] = True  # a run ends after its bucket
+    begins[alone] = begins[alone + 1] = begins[0] = True
+    starts = np.flatnonzero(begins[:-1])
     return np.add.reduceat(p, starts), np.add.reduceat(q, starts)
