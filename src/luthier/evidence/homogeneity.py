@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["e_value", "log_e_toward", "log_e_value", "log_gamma", "ranks", "runs"]
+__all__ = ["e_value", "log_e_toward", "log_e_value", "log_e_values", "log_gamma", "ranks", "runs"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
 """Sizes of the shifts along a score, in standard errors, each way."""
 BREADTHS = np.array([1.0, 4.0, 16.0, 64.0])
 """Variance of the alternatives, in that of the sampling noise: from shifts at the edge of being seen to large ones."""
+
+SMALL = 1 << 14  # factorials below it are kept in a table
 
 
 def e_value(reference: Any, current: Any) -> float:
@@ -48,22 +52,39 @@ def log_e_value(reference: Any, current: Any) -> float:
 
     Raises StateError when the counts differ in length or are not counts.
     """
-    m, small, _ = _margins(reference, current)
-    n, total = float(small.sum()), float(m.sum())
+    return log_e_values([(reference, current)])[0]
+
+
+def log_e_values(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
+    """`log_e_value` of every pair of counts, with the log-gammas, most of the work, taken in one pass."""
+    margins = [_margins(*pair)[:2] for pair in pairs]
+    asked = [_dirichlet(m, small) for m, small in margins]
+    ends = np.cumsum([len(one) for one in asked]).tolist()
+    logs = log_gamma(np.concatenate([np.zeros(0), *asked]))
+    return [
+        _mixed(m, small, logs[end - len(one) : end]) if len(one) else 0.0
+        for (m, small), one, end in zip(margins, asked, ends, strict=True)
+    ]
+
+
+def _dirichlet(m: Floats, small: Floats) -> Floats:
+    """What `_mixed` needs the log-gamma of; nothing where there is no evidence to be had."""
+    n = float(small.sum())
     if n == 0 or len(m) < 2:
-        return 0.0
+        return np.zeros(0)
     s = n / BREADTHS  # (4,)
-    a = s[:, None] * (m / total)  # (4, k)
-    k = len(m)
-    ones = np.concatenate([m, small, m - small, [total, n, total - n]]) + 1
-    logs = log_gamma(
-        np.concatenate([ones, (a + small).ravel(), a.ravel(), s, s + n])
-    )  # in one pass: it is most of the time
-    ways, tables, (of, chosen, left) = logs[:k] - logs[2 * k : 3 * k], logs[k : 2 * k].sum(), logs[3 * k : 3 * k + 3]
-    above, below = logs[3 * k + 3 : -8].reshape(2, len(s), k).sum(axis=2)
+    a = s[:, None] * (m / float(m.sum()))  # (4, k)
+    return np.concatenate([(a + small).ravel(), a.ravel(), s, s + n])
+
+
+def _mixed(m: Floats, small: Floats, logs: Floats) -> float:
+    k, n, total = len(m), float(small.sum()), float(m.sum())
+    ones = _log_factorials(np.concatenate([m, small, m - small, [total, n, total - n]]))
+    ways, tables, (of, chosen, left) = ones[:k] - ones[2 * k : 3 * k], ones[k : 2 * k].sum(), ones[3 * k :].tolist()
+    above, below = logs[:-8].reshape(2, len(BREADTHS), k).sum(axis=2)
     null = float(ways.sum() - tables - (of - chosen - left))
     alternatives = above - below - tables + chosen + logs[-8:-4] - logs[-4:]
-    return float(np.logaddexp.reduce(alternatives)) - math.log(len(s)) - null
+    return float(np.logaddexp.reduce(alternatives)) - math.log(len(BREADTHS)) - null
 
 
 def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
@@ -88,28 +109,27 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
         return -math.inf
     urns = np.concatenate([urns[possible], m[None]])  # the last is the null
     sizes = urns.sum(axis=1)
-    logs = log_gamma(np.concatenate([urns, urns - small, sizes[:, None], sizes[:, None] - n], axis=1) + 1)
+    logs = _log_factorials(np.concatenate([urns, urns - small, sizes[:, None], sizes[:, None] - n], axis=1))
     chances = (logs[:, :k] - logs[:, k : 2 * k]).sum(axis=1) - logs[:, -2] + logs[:, -1]
     return float(np.logaddexp.reduce(chances[:-1] - chances[-1])) - math.log(len(tilts))
 
 
 def ranks(pooled: Any) -> Floats:
     """Normal score of the middle rank of every ordered bin (k,): van der Waerden 1952; its square is Klotz's, for scale."""
-    from statistics import NormalDist
-
-    pooled = np.asarray(pooled, dtype=np.float64)
+    pooled, score = np.asarray(pooled, dtype=np.float64), NormalDist().inv_cdf
     middle = (np.cumsum(pooled) - pooled / 2) / max(float(pooled.sum()), 1.0)
-    return np.array([NormalDist().inv_cdf(min(max(share, 1e-12), 1 - 1e-12)) for share in middle.tolist()])
+    return np.array([score(share) for share in np.clip(middle, 1e-12, 1 - 1e-12).tolist()])
 
 
 def _margins(reference: Any, current: Any) -> tuple[Floats, Floats, Any]:
     """Pooled counts and those of the smaller sample, in the bins that hold any, and which those are."""
     pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
     bad = pair[0].shape != pair[1].shape or pair[0].ndim != 1
-    if bad or any((x < 0).any() or not np.isfinite(x).all() for x in pair):
+    if bad or not all(0 <= x.min(initial=0.0) and x.max(initial=0.0) < math.inf for x in pair):  # NaN is neither
         raise StateError("two binned samples need as many counts each, none below zero; bin both with the same bins")
-    seen = (pair[0] + pair[1]) > 0
-    return (pair[0] + pair[1])[seen], min(pair, key=np.sum)[seen], seen
+    pooled = pair[0] + pair[1]
+    seen = pooled > 0
+    return pooled[seen], (pair[0] if pair[0].sum() <= pair[1].sum() else pair[1])[seen], seen
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:
@@ -121,13 +141,27 @@ def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:
     reached, total = np.cumsum(pooled), int(pooled.sum())
     found: list[Any] = []
     for count in bins:
-        cuts = np.unique(
-            np.searchsorted(reached, np.arange(1, count) * (total / count)) + 1
-        )  # a run ends after its bin
-        starts = np.concatenate(([0], cuts[cuts < len(pooled)]))
+        begins = np.zeros(len(pooled) + 2, bool)
+        begins[np.searchsorted(reached, np.arange(1, count) * (total / count)) + 1] = True  # a run ends after its bin
+        begins[0] = True
+        starts = np.flatnonzero(begins[: len(pooled)])
         if len(starts) > 1 and not any(np.array_equal(starts, other) for other in found):
             found.append(starts)
     return found
+
+
+@cache
+def _small_factorials() -> Floats:
+    return log_gamma(np.arange(1.0, SMALL + 1))
+
+
+def _log_factorials(x: Floats) -> Floats:
+    """log x! for x >= 0, any shape: from a table where all are small whole numbers, as counts of a few thousand rows are."""
+    if x.max(initial=0.0) < SMALL:
+        places = x.astype(np.intp)
+        if np.array_equal(places, x):
+            return _small_factorials()[places]
+    return log_gamma(x + 1)
 
 
 def log_gamma(x: Any) -> Floats:

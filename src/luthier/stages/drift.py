@@ -16,7 +16,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.evidence.extremes import log_apart
-from luthier.evidence.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.evidence.homogeneity import log_e_toward, log_e_value, log_e_values, ranks, runs
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
 from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
@@ -177,7 +177,7 @@ def _number_logs(a: State, b: State) -> list[float]:
     """log e-values on runs of the fixed log-buckets, cut by the pooled counts (so they are exact), in place and in scale."""
     _, p, q = aligned(a, b)
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
-    logs = [log_e_value(*pair) for pair in pairs]
+    logs = log_e_values(pairs)
     if pairs:
         place = ranks(sum(pairs[-1]))
         logs += [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
@@ -192,13 +192,13 @@ def _category_logs(a: State, b: State) -> list[float]:
     order = np.argsort(-(p + q), kind="stable")
     if np.count_nonzero(p + q) < 2:
         return []
-    logs = [log_e_value(_headed(p[order]), _headed(q[order]))]
+    pairs, toward = [(_headed(p[order]), _headed(q[order]))], []
     for places in (order, np.arange(len(p))):
         mine, theirs = p[places], q[places]
         cuts = runs(mine + theirs, PARTS[:3])
-        logs += [log_e_value(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
-        logs.append(log_e_toward(mine, theirs, ranks(mine + theirs)))
-    return logs
+        pairs += [(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
+        toward.append(log_e_toward(mine, theirs, ranks(mine + theirs)))
+    return log_e_values(pairs) + toward
 
 
 def _headed(counts: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.evidence.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.evidence.homogeneity import log_e_toward, log_e_values, ranks, runs
 from luthier.statistics.base import State, hash64
 from luthier.tables.discriminant import CUT, ROOT, Basis, direction, fitted
 from luthier.tables.distances import jensen_shannon
@@ -164,7 +164,7 @@ def _seen(reference: Any, current: Any) -> tuple[float, float, float]:
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
     if not pairs:
         return 0.0, 0.0, 0.5
-    logs = [log_e_value(*pair) for pair in pairs + _tails(p, q)]
+    logs = log_e_values(pairs + _tails(p, q))
     logs.append(log_e_toward(*pairs[-1], scores=ranks(sum(pairs[-1]))))
     below = np.cumsum(p) - p / 2
     auc = float(below @ q) / (len(reference) * len(current))
