@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -56,35 +56,30 @@ def log_e_value(reference: Any, current: Any) -> float:
 
 
 def log_e_values(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
-    """`log_e_value` of every pair of counts, with the log-gammas, most of the work, taken in one pass."""
-    margins = [_margins(*pair)[:2] for pair in pairs]
-    asked = [_dirichlet(m, small) for m, small in margins]
-    ends = np.cumsum([len(one) for one in asked]).tolist()
-    logs = log_gamma(np.concatenate([np.zeros(0), *asked]))
-    return [
-        _mixed(m, small, logs[end - len(one) : end]) if len(one) else 0.0
-        for (m, small), one, end in zip(margins, asked, ends, strict=True)
-    ]
+    """`log_e_value` of every pair of counts, all in one pass."""
+    margins = [_margins(*pair) for pair in pairs]
+    told = [one for one in margins if one.n and len(one.m) > 1]
+    found = iter(_mixed(told) if told else [])
+    return [next(found) if one.n and len(one.m) > 1 else 0.0 for one in margins]
 
 
-def _dirichlet(m: Floats, small: Floats) -> Floats:
-    """What `_mixed` needs the log-gamma of; nothing where there is no evidence to be had."""
-    n = float(small.sum())
-    if n == 0 or len(m) < 2:
-        return np.zeros(0)
-    s = n / BREADTHS  # (4,)
-    a = s[:, None] * (m / float(m.sum()))  # (4, k)
-    return np.concatenate([(a + small).ravel(), a.ravel(), s, s + n])
-
-
-def _mixed(m: Floats, small: Floats, logs: Floats) -> float:
-    k, n, total = len(m), float(small.sum()), float(m.sum())
-    ones = _log_factorials(np.concatenate([m, small, m - small, [total, n, total - n]]))
-    ways, tables, (of, chosen, left) = ones[:k] - ones[2 * k : 3 * k], ones[k : 2 * k].sum(), ones[3 * k :].tolist()
-    above, below = logs[:-8].reshape(2, len(BREADTHS), k).sum(axis=2)
-    null = float(ways.sum() - tables - (of - chosen - left))
-    alternatives = above - below - tables + chosen + logs[-8:-4] - logs[-4:]
-    return float(np.logaddexp.reduce(alternatives)) - math.log(len(BREADTHS)) - null
+def _mixed(margins: Sequence[_Margins]) -> list[float]:
+    """Of P pairs, whose bins lie side by side, K in all."""
+    sizes = [len(one.m) for one in margins]
+    m, small = (np.concatenate(side) for side in zip(*((one.m, one.small) for one in margins), strict=True))  # (K,)
+    n, total = (np.array(side) for side in zip(*((one.n, one.total) for one in margins), strict=True))  # (P,)
+    starts, k, p = np.cumsum([0, *sizes[:-1]]), len(m), len(n)
+    s = n / BREADTHS[:, None]  # (4, P)
+    a = np.repeat(s, sizes, axis=1) * (m / np.repeat(total, sizes))  # (4, K)
+    logs = log_gamma(np.concatenate([a + small, a, s, s + n], axis=1))
+    ones = _log_factorials(np.concatenate([m, small, m - small, total, n, total - n]))
+    ways, tables = np.add.reduceat([ones[:k] - ones[2 * k : 3 * k], ones[k : 2 * k]], starts, axis=1)
+    of, chosen, left = ones[3 * k :].reshape(3, p)
+    rises = np.add.reduceat(logs[:, :k] - logs[:, k : 2 * k], starts, axis=1)  # (4, P)
+    alternatives = rises - tables + chosen + logs[:, 2 * k : 2 * k + p] - logs[:, 2 * k + p :]
+    null = ways - tables - (of - chosen - left)
+    logs_e: list[float] = (np.logaddexp.reduce(alternatives, axis=0) - math.log(len(s)) - null).tolist()
+    return logs_e
 
 
 def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
@@ -94,9 +89,13 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
     pooled counts, so the promise is that of `e_value`, and one direction costs nothing for the number of bins. `scores`
     may depend on the pooled counts only. Equal scores are no direction: 0.
     """
-    m, small, seen = _margins(reference, current)
-    n, total, k = float(small.sum()), float(m.sum()), len(m)
-    z = np.asarray(scores, dtype=np.float64)[seen]
+    margins = _margins(reference, current)
+    return _toward(margins, np.asarray(scores, dtype=np.float64)[margins.seen])
+
+
+def _toward(margins: _Margins, z: Floats) -> float:
+    m, small, _, n, total = margins
+    k = len(m)
     z = z - z @ m / total if k else z
     spread = math.sqrt(z * z @ m / total) if k else 0.0
     if n == 0 or spread < 1e-12:
@@ -121,15 +120,28 @@ def ranks(pooled: Any) -> Floats:
     return np.array([score(share) for share in np.clip(middle, 1e-12, 1 - 1e-12).tolist()])
 
 
-def _margins(reference: Any, current: Any) -> tuple[Floats, Floats, Any]:
-    """Pooled counts and those of the smaller sample, in the bins that hold any, and which those are."""
+class _Margins(NamedTuple):
+    """In the bins that hold any: pooled counts `m` (k,), those of the `small`er sample (k,), and which bins these are.
+
+    `n`, `total`: rows of the smaller sample and of both.
+    """
+
+    m: Floats
+    small: Floats
+    seen: Any
+    n: float
+    total: float
+
+
+def _margins(reference: Any, current: Any) -> _Margins:
     pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
     bad = pair[0].shape != pair[1].shape or pair[0].ndim != 1
-    if bad or not all(0 <= x.min(initial=0.0) and x.max(initial=0.0) < math.inf for x in pair):  # NaN is neither
+    both = np.zeros((2, 0)) if bad else np.stack(pair)
+    if bad or not (both.min(initial=0.0) >= 0 and both.max(initial=0.0) < math.inf):  # NaN is neither
         raise StateError("two binned samples need as many counts each, none below zero; bin both with the same bins")
-    pooled = pair[0] + pair[1]
+    pooled, (a, b) = both[0] + both[1], both.sum(axis=1).tolist()
     seen = pooled > 0
-    return pooled[seen], (pair[0] if pair[0].sum() <= pair[1].sum() else pair[1])[seen], seen
+    return _Margins(pooled[seen], both[0 if a <= b else 1][seen], seen, min(a, b), a + b)
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:

@@ -192,7 +192,7 @@ def _category_logs(a: State, b: State) -> list[float]:
     order = np.argsort(-(p + q), kind="stable")
     if np.count_nonzero(p + q) < 2:
         return []
-    pairs, toward = [(_headed(p[order]), _headed(q[order]))], []
+    pairs, toward = [(_headed(p[order]), _headed(q[order]))], list[float]()
     for places in (order, np.arange(len(p))):
         mine, theirs = p[places], q[places]
         cuts = runs(mine + theirs, PARTS[:3])

@@ -165,7 +165,7 @@ def _seen(reference: Any, current: Any) -> tuple[float, float, float]:
     if not pairs:
         return 0.0, 0.0, 0.5
     logs = log_e_values(pairs + _tails(p, q))
-    logs.append(log_e_toward(*pairs[-1], scores=ranks(sum(pairs[-1]))))
+    logs.append(log_e_toward(*pairs[-1], ranks(sum(pairs[-1]))))
     below = np.cumsum(p) - p / 2
     auc = float(below @ q) / (len(reference) * len(current))
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs)), jensen_shannon(*pairs[-1]), auc
