@@ -199,9 +199,8 @@ class LabelFreeWeighted:
         place = np.repeat(np.arange(count), self.block) * known["cells"] + _cell(known, sure, said)
         cells = np.bincount(place, minlength=count * known["cells"]).reshape(count, -1)
         few = min(self.block, max(1, GATED // blocks))
-        place = np.arange(few) * self.block // few
-        seen = [_looked(known, x[start + place], sure[start + place]) for start in range(0, len(sure), self.block)]
-        distance, far, rows = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        place = (np.arange(count)[:, None] * self.block + np.arange(few) * self.block // few).ravel()
+        distance, far, rows = _looked(known, x[place], sure[place], few)
         for name, fresh, length in (
             ("cells", cells, blocks), ("far", far, blocks * few),
             ("distance", distance, blocks * few), ("rows", rows, blocks * few),
@@ -267,14 +266,14 @@ def _answers(window: Columns, known: Memory) -> tuple[Any, Any, Any]:
     return sure[whole], said[whole], x[whole]
 
 
-def _looked(known: Memory, x: Any, sure: Any) -> tuple[Any, Any, Any]:
-    """Distance, whether that is far, and whitened features of the answers of one block that the gate looks at.
+def _looked(known: Memory, x: Any, sure: Any, few: int) -> tuple[Any, Any, Any]:
+    """Distance, whether that is far, and whitened features of the answers that the gate looks at, `few` of every block.
 
     Block by block: a matrix product of another height may differ in its last bit.
     """
-    distance, far = support.measure(known, x)
+    distance, far = support.measure(known, x, few)
     away = (sure - known["sure"][0]) / known["sure"][1]
-    return distance, far.astype(np.int64), np.column_stack([support.whiten(known, x), away])
+    return distance, far.astype(np.int64), np.column_stack([support.whiten(known, x, few), away])
 
 
 def _classes(rows: dict[str, Any]) -> dict[str, Any]:
