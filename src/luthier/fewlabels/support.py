@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 NEIGHBOURS = 5
-ROWS = 512  # whose distances are held at a time
+ROWS, CACHED = 512, 128  # multiplied at a time; held at a time where fewer are multiplied
 AXES = 16  # principal axes on which the whitened mean is watched
 PLANNED_RISK = 0.2
 QUIET_Z = 3.29  # two-sided .001
@@ -178,7 +178,7 @@ def labels_for(half_width: float, confidence: float) -> int:
 def _neighbour(x: Any, near: Any, k: int, height: int = ROWS) -> Any:
     """Distance (n,) of each row of x (n, d) to the k-th nearest of `near` (m, d), some rows at a time."""
     k, squares = min(k, len(near)), np.einsum("ij,ij->i", near, near)
-    turned, rows = (-2 * near).T, max(ROWS // height, 1) * height
+    turned, rows = (-2 * near).T, max(CACHED // height, 1) * height
     found = np.empty(len(x))
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
