@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["e_value", "log_e_toward", "log_e_value", "log_e_values", "log_gamma", "ranks", "runs"]
+__all__ = ["e_value", "log_e_toward", "log_e_towards", "log_e_value", "log_e_values", "log_gamma", "ranks", "runs"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
@@ -26,6 +26,7 @@ LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
 BREADTHS = np.array([1.0, 4.0, 16.0, 64.0])
 """Variance of the alternatives, in that of the sampling noise: from shifts at the edge of being seen to large ones."""
 
+NO_PAIR = "two binned samples need as many counts each, none below zero; bin both with the same bins"
 SMALL = 1 << 14  # factorials below it are kept in a table
 
 
@@ -56,19 +57,29 @@ def log_e_value(reference: Any, current: Any) -> float:
 
 
 def log_e_values(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
-    """`log_e_value` of every pair of counts, all in one pass."""
-    margins = [_margins(*pair) for pair in pairs]
-    told = [one for one in margins if one.n and len(one.m) > 1]
-    found = iter(_mixed(told) if told else [])
-    return [next(found) if one.n and len(one.m) > 1 else 0.0 for one in margins]
+    """`log_e_value` of every pair of counts, in one pass: what a pair comes to does not depend on the others."""
+    if not pairs:
+        return []
+    every = [_pair(*pair) for pair in pairs]
+    sizes = [both.shape[1] for both in every]
+    both = _counted(np.concatenate(every, axis=1))  # (2, K): the bins of all pairs side by side
+    rows = np.add.reduceat(both, np.cumsum([0, *sizes[:-1]]), axis=1)  # (2, P)
+    n, total, pooled = rows.min(axis=0), rows.sum(axis=0), both[0] + both[1]
+    seen = (pooled > 0).astype(np.int64)
+    bins = np.add.reduceat(seen, np.cumsum([0, *sizes[:-1]]))
+    told = (n > 0) & (bins > 1)
+    kept = np.repeat(told, sizes) & (seen > 0)
+    small = np.where(np.repeat(rows[0] <= rows[1], sizes), both[0], both[1])
+    found = np.zeros(len(pairs))
+    if told.any():
+        found[told] = _mixed(pooled[kept], small[kept], bins[told], n[told], total[told])
+    logs_e: list[float] = found.tolist()
+    return logs_e
 
 
-def _mixed(margins: Sequence[_Margins]) -> list[float]:
-    """Of P pairs, whose bins lie side by side, K in all."""
-    sizes = [len(one.m) for one in margins]
-    m, small = (np.concatenate(side) for side in zip(*((one.m, one.small) for one in margins), strict=True))  # (K,)
-    n, total = (np.array(side) for side in zip(*((one.n, one.total) for one in margins), strict=True))  # (P,)
-    starts, k, p = np.cumsum([0, *sizes[:-1]]), len(m), len(n)
+def _mixed(m: Floats, small: Floats, sizes: Any, n: Floats, total: Floats) -> Floats:
+    """Log e-values (P,) of pooled and small counts (K,) of P pairs, whose bins, none empty, lie side by side."""
+    starts, k, p = np.cumsum(sizes) - sizes, len(m), len(n)
     s = n / BREADTHS[:, None]  # (4, P)
     a = np.repeat(s, sizes, axis=1) * (m / np.repeat(total, sizes))  # (4, K)
     logs = log_gamma(np.concatenate([a + small, a, s, s + n], axis=1))
@@ -78,7 +89,7 @@ def _mixed(margins: Sequence[_Margins]) -> list[float]:
     rises = np.add.reduceat(logs[:, :k] - logs[:, k : 2 * k], starts, axis=1)  # (4, P)
     alternatives = rises - tables + chosen + logs[:, 2 * k : 2 * k + p] - logs[:, 2 * k + p :]
     null = ways - tables - (of - chosen - left)
-    logs_e: list[float] = (np.logaddexp.reduce(alternatives, axis=0) - math.log(len(s)) - null).tolist()
+    logs_e: Floats = np.logaddexp.reduce(alternatives, axis=0) - math.log(len(s)) - null
     return logs_e
 
 
@@ -89,28 +100,41 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
     pooled counts, so the promise is that of `e_value`, and one direction costs nothing for the number of bins. `scores`
     may depend on the pooled counts only. Equal scores are no direction: 0.
     """
-    margins = _margins(reference, current)
-    return _toward(margins, np.asarray(scores, dtype=np.float64)[margins.seen])
+    return log_e_towards([(reference, current, scores)])[0]
 
 
-def _toward(margins: _Margins, z: Floats) -> float:
-    m, small, _, n, total = margins
-    k = len(m)
-    z = z - z @ m / total if k else z
-    spread = math.sqrt(z * z @ m / total) if k else 0.0
-    if n == 0 or spread < 1e-12:
-        return 0.0
-    steps = LENGTHS * math.sqrt((1 - n / total) / n) / spread
-    tilts = np.exp(np.clip(np.concatenate([steps, -steps])[:, None] * z, -30, 30))  # (10, k)
-    urns = np.ceil(tilts * m * (total / (tilts @ m))[:, None])
-    possible = (urns >= small).all(axis=1)
-    if not possible.any():
-        return -math.inf
-    urns = np.concatenate([urns[possible], m[None]])  # the last is the null
-    sizes = urns.sum(axis=1)
-    logs = _log_factorials(np.concatenate([urns, urns - small, sizes[:, None], sizes[:, None] - n], axis=1))
-    chances = (logs[:, :k] - logs[:, k : 2 * k]).sum(axis=1) - logs[:, -2] + logs[:, -1]
-    return float(np.logaddexp.reduce(chances[:-1] - chances[-1])) - math.log(len(tilts))
+def log_e_towards(shifts: Sequence[tuple[Any, Any, Any]]) -> list[float]:
+    """`log_e_toward` of every (reference, current, scores), in one pass."""
+    every = [_pair(reference, current) for reference, current, _ in shifts]
+    width = 32 * -(-max((both.shape[1] for both in every), default=0) // 32)  # sums of 32 are the same in any company
+    both, z = np.zeros((2, len(shifts), width)), np.zeros((len(shifts), width))
+    for i, (pair, (_, _, scores)) in enumerate(zip(every, shifts, strict=True)):
+        both[:, i, : pair.shape[1]] = pair
+        z[i, : pair.shape[1]] = scores
+    rows, m = _counted(both).sum(axis=2), both[0] + both[1]  # (2, B), (B, width); bins that hold none weigh nothing
+    n, total = rows.min(axis=0), rows.sum(axis=0)
+    z -= ((z * m).sum(axis=1) / np.maximum(total, 1))[:, None]
+    spread = np.sqrt((z * z * m).sum(axis=1) / np.maximum(total, 1))
+    told, found = (n > 0) & (spread >= 1e-12), np.zeros(len(shifts))
+    if told.any():
+        small = np.where((rows[0] <= rows[1])[:, None], both[0], both[1])
+        found[told] = _tilted(m[told], small[told], z[told] / spread[told, None], n[told], total[told])
+    logs_e: list[float] = found.tolist()
+    return logs_e
+
+
+def _tilted(m: Floats, small: Floats, z: Floats, n: Floats, total: Floats) -> Floats:
+    """Log e-values (B,) of pooled and small counts (B, k) along scores z (B, k) of mean 0 and variance 1."""
+    steps = LENGTHS * np.sqrt((1 - n / total) / n)[:, None]
+    tilts = np.exp(np.clip(np.concatenate([steps, -steps], axis=1)[:, :, None] * z[:, None], -30, 30))  # (B, 10, k)
+    sums = tilts @ m[:, :, None]
+    urns = np.concatenate([np.ceil(tilts * m[:, None] * (total[:, None, None] / sums)), m[:, None]], axis=1)
+    possible, sizes = (urns >= small[:, None]).all(axis=2), urns.sum(axis=2)  # (B, 11), the last is the null
+    chances = (_log_factorials(urns) - _log_factorials(np.maximum(urns - small[:, None], 0))).sum(axis=2)
+    chances += _log_factorials(np.maximum(sizes - n[:, None], 0)) - _log_factorials(sizes)
+    gains = np.where(possible, chances - chances[:, -1:], -np.inf)[:, :-1]
+    logs_e: Floats = np.logaddexp.reduce(gains, axis=1) - math.log(2 * len(LENGTHS))
+    return logs_e
 
 
 def ranks(pooled: Any) -> Floats:
@@ -120,28 +144,18 @@ def ranks(pooled: Any) -> Floats:
     return np.array([score(share) for share in np.clip(middle, 1e-12, 1 - 1e-12).tolist()])
 
 
-class _Margins(NamedTuple):
-    """In the bins that hold any: pooled counts `m` (k,), those of the `small`er sample (k,), and which bins these are.
-
-    `n`, `total`: rows of the smaller sample and of both.
-    """
-
-    m: Floats
-    small: Floats
-    seen: Any
-    n: float
-    total: float
-
-
-def _margins(reference: Any, current: Any) -> _Margins:
+def _pair(reference: Any, current: Any) -> Floats:
+    """Both counts (2, k); one empty bin where there is none."""
     pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
-    bad = pair[0].shape != pair[1].shape or pair[0].ndim != 1
-    both = np.zeros((2, 0)) if bad else np.stack(pair)
-    if bad or not (both.min(initial=0.0) >= 0 and both.max(initial=0.0) < math.inf):  # NaN is neither
-        raise StateError("two binned samples need as many counts each, none below zero; bin both with the same bins")
-    pooled, (a, b) = both[0] + both[1], both.sum(axis=1).tolist()
-    seen = pooled > 0
-    return _Margins(pooled[seen], both[0 if a <= b else 1][seen], seen, min(a, b), a + b)
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
+        raise StateError(NO_PAIR)
+    return np.stack(pair) if len(pair[0]) else np.zeros((2, 1))
+
+
+def _counted(counts: Floats) -> Floats:
+    if not (counts.min(initial=0.0) >= 0 and counts.max(initial=0.0) < math.inf):  # NaN is neither
+        raise StateError(NO_PAIR)
+    return counts
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:
