@@ -16,7 +16,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.evidence.extremes import log_apart
-from luthier.evidence.homogeneity import log_e_toward, log_e_value, log_e_values, ranks, runs
+from luthier.evidence.homogeneity import log_e_towards, log_e_value, log_e_values, ranks, runs
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
 from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
@@ -31,6 +31,7 @@ __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_
 NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
+TOGETHER = 64  # columns whose evidence is worked out at once: as many as stay in the cache
 MISSING = 0.2  # weight of the evidence in what is missing, beside that in the values
 
 
@@ -93,7 +94,7 @@ def drift(
     if not a.columns:
         raise StateError("the reference has no columns; give a table of the model's good days")
     names = [*a.columns, *(name for name in b.columns if name not in a.columns)]
-    pairs = [_compared(name, a, b) for name in names]
+    pairs = _compared(names, a, b)
     compared = [i for i, (finding, _) in enumerate(pairs) if finding.promise.kind != "none"]
     shown = {compared[i] for i in e_bh([pairs[i][0].evidence for i in compared], alpha)}
     findings = [_decided(finding, i in shown, alpha, relevant) for i, (finding, _) in enumerate(pairs)]
@@ -101,31 +102,42 @@ def drift(
     return Drift(tuple(findings[i] for i in order), {names[i]: dict(pairs[i][1]) for i in order if pairs[i][1]}, alpha)
 
 
-# -- comparing one column ----
+# -- comparing columns ----
 
 
-def _compared(name: str, a: Summary, b: Summary) -> tuple[Finding, dict[str, float]]:
-    """The finding on a column, not yet decided, and its distances."""
+def _compared(names: list[str], a: Summary, b: Summary) -> list[tuple[Finding, dict[str, float]]]:
+    """The finding on every column, not yet decided, and its distances."""
+    found = {name: (finding, dict[str, float]()) for name in names if (finding := _not_compared(name, a, b))}
+    rest = [name for name in names if name not in found]
+    for start in range(0, len(rest), TOGETHER):
+        some = rest[start : start + TOGETHER]
+        states = [(alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])) for name in some]
+        logs = iter(_numbers_logs([(m["state"], t["state"]) for m, t in states if m["kind"] == "number"]))
+        for name, (mine, theirs) in zip(some, states, strict=True):
+            known = next(logs) if mine["kind"] == "number" else []
+            found[name] = _values(name, mine, mine["state"], theirs["state"], known)
+    return [found[name] for name in names]
+
+
+def _not_compared(name: str, a: Summary, b: Summary) -> Finding | None:
+    """The finding on a column whose values are not compared; None where they are."""
     if name not in b.columns or name not in a.columns:
         there, where, gone = (a, "current", "reference") if name in a.columns else (b, "the reference", "current")
         why = f"{name}: {there.columns[name]['said']} in {there.rows:,} rows of {gone}, absent from {where}. "
-        return _schema(
-            name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out"
-        ), {}
+        return _schema(name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out")
     mine, theirs = alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])
     if mine["kind"] != theirs["kind"] or _of_other_width(mine, theirs):
         why = f"{name}: {mine['said']} in {a.rows:,} rows of the reference, {theirs['said']} in {b.rows:,} rows of current. "
         return _schema(
             name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both"
-        ), {}
+        )
     if name == "id" or statistic_of(mine["kind"]) is None:
         moves = {"time": "a time moves on its own: compare its hour or its age"}
         why = "ids are new in every row" if name == "id" else moves.get(mine["kind"], "no numbers or names")
-        return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}"), {}
+        return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}")
     if not (a.rows and b.rows):
-        why = f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
-        return _quiet(name, b.rows, why), {}
-    return _values(name, mine, mine["state"], theirs["state"])
+        return _quiet(name, b.rows, f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current")
+    return None
 
 
 def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -133,11 +145,14 @@ def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return len(widths) > 1
 
 
-def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[Finding, dict[str, float]]:
+def _values(
+    name: str, column: Mapping[str, Any], a: State, b: State, logs: list[float]
+) -> tuple[Finding, dict[str, float]]:
+    """`logs` is the evidence on a column of numbers, worked out beforehand."""
     if column["kind"] == "vector":
         log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
     elif column["kind"] == "number":
-        log_e, found, said = _mean(_number_logs(a, b)), numeric_distances(a, b), _said_numbers(a, b)
+        log_e, found, said = _mean(logs), numeric_distances(a, b), _said_numbers(a, b)
     else:
         log_e, found, said = _mean(_category_logs(a, b)), category_distances(a, b), _said_categories(a, b)
     parts = [log_e]
@@ -173,17 +188,25 @@ def _mean(logs: list[float]) -> float:
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
 
 
-def _number_logs(a: State, b: State) -> list[float]:
-    """log e-values on runs of the fixed log-buckets, cut by the pooled counts (so they are exact), in place and in scale."""
+def _numbers_logs(states: list[tuple[State, State]]) -> list[list[float]]:
+    """log e-values of every column of numbers: on runs of the fixed log-buckets, cut by the pooled counts (so they are
+    exact), in place and in scale."""
+    cuts = [_cut(*pair) for pair in states]
+    places = [ranks(sum(pairs[-1])) if pairs else [] for pairs in cuts]
+    shifts = [(*cut[-1], z) for cut, place in zip(cuts, places, strict=True) if cut for z in (place, place**2)]
+    single, toward = iter(log_e_values([pair for pairs in cuts for pair in pairs])), iter(log_e_towards(shifts))
+    found = []
+    for pairs, (a, b) in zip(cuts, states, strict=True):
+        logs = [next(single) for _ in pairs] + ([next(toward), next(toward)] if pairs else [])
+        if coarse(a, b):
+            logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
+        found.append(logs)
+    return found
+
+
+def _cut(a: State, b: State) -> list[tuple[Any, Any]]:
     _, p, q = aligned(a, b)
-    pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
-    logs = log_e_values(pairs)
-    if pairs:
-        place = ranks(sum(pairs[-1]))
-        logs += [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
-    if coarse(a, b):
-        logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
-    return logs
+    return [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
 
 
 def _category_logs(a: State, b: State) -> list[float]:
@@ -192,13 +215,13 @@ def _category_logs(a: State, b: State) -> list[float]:
     order = np.argsort(-(p + q), kind="stable")
     if np.count_nonzero(p + q) < 2:
         return []
-    pairs, toward = [(_headed(p[order]), _headed(q[order]))], list[float]()
+    pairs, shifts = [(_headed(p[order]), _headed(q[order]))], []
     for places in (order, np.arange(len(p))):
         mine, theirs = p[places], q[places]
         cuts = runs(mine + theirs, PARTS[:3])
         pairs += [(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
-        toward.append(log_e_toward(mine, theirs, ranks(mine + theirs)))
-    return log_e_values(pairs) + toward
+        shifts.append((mine, theirs, ranks(mine + theirs)))
+    return log_e_values(pairs) + log_e_towards(shifts)
 
 
 def _headed(counts: np.ndarray) -> np.ndarray:
