@@ -165,15 +165,14 @@ def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:
     """
     pooled = np.asarray(pooled)
     reached, total = np.cumsum(pooled), int(pooled.sum())
-    found: list[Any] = []
-    for count in bins:
-        begins = np.zeros(len(pooled) + 2, bool)
-        begins[np.searchsorted(reached, np.arange(1, count) * (total / count)) + 1] = True  # a run ends after its bin
-        begins[0] = True
-        starts = np.flatnonzero(begins[: len(pooled)])
-        if len(starts) > 1 and not any(np.array_equal(starts, other) for other in found):
-            found.append(starts)
-    return found
+    marks = [np.arange(1, count) * (total / count) for count in bins]
+    ends = np.searchsorted(reached, np.concatenate([np.zeros(0), *marks])) + 1  # a run ends after its bin
+    found: dict[tuple[int, ...], None] = {}
+    for last, mark in zip(np.cumsum([len(mark) for mark in marks]).tolist(), marks, strict=True):
+        starts = (0, *sorted({end for end in ends[last - len(mark) : last].tolist() if end < len(pooled)}))
+        if len(starts) > 1:
+            found.setdefault(starts)
+    return [np.array(starts) for starts in found]
 
 
 @cache

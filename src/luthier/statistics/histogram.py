@@ -14,7 +14,7 @@ from luthier.names import register
 from luthier.statistics.base import State, When, column, known_when, log_buckets, same_options, share, z_score
 from luthier.types import Columns, Estimate
 
-__all__ = ["Histogram", "aligned", "buckets", "middles", "quantile", "reference_runs"]
+__all__ = ["Histogram", "aligned", "buckets", "cut_by_first", "middles", "quantile", "reference_runs"]
 
 _FEW = 2048  # so many values are counted without a table of all buckets
 _OCTAVES = 40  # sizes from 2**-40 (9e-13) to 2**40 (1e12) have their buckets
@@ -207,12 +207,17 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
     if bins < 2:
         raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
     _, p, q = aligned(reference, current)
-    if not reference["n"]:
+    return cut_by_first(p, q, bins)
+
+
+def cut_by_first(p: np.ndarray, q: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """`reference_runs` of the counts of both on the same buckets."""
+    n = int(p.sum())
+    if not n:
         return np.zeros(0), np.zeros(0)
-    reached = np.cumsum(p) / reference["n"]
-    alone = np.flatnonzero(p * bins >= reference["n"])
+    alone = np.flatnonzero(p * bins >= n)
     begins = np.zeros(len(p) + 1, bool)
-    begins[np.searchsorted(reached, np.arange(1, bins) / bins) + 1] = True  # a run ends after its bucket
+    begins[np.searchsorted(np.cumsum(p) / n, np.arange(1, bins) / bins) + 1] = True  # a run ends after its bucket
     begins[alone] = begins[alone + 1] = begins[0] = True
     starts = np.flatnonzero(begins[:-1])
     return np.add.reduceat(p, starts), np.add.reduceat(q, starts)

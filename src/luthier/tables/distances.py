@@ -14,7 +14,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts, table
-from luthier.statistics.histogram import aligned, middles, reference_runs
+from luthier.statistics.histogram import aligned, cut_by_first, middles
 
 __all__ = [
     "category_counts",
@@ -93,7 +93,7 @@ def numeric_distances(reference: State, current: State) -> dict[str, float]:
     shares of the reference.
     """
     first, p, q = aligned(reference, current)
-    ten, thirty = (reference_runs(reference, current, bins) for bins in (10, 30))
+    ten, thirty = (cut_by_first(p, q, bins) for bins in (10, 30))
     gaps, shares = _gaps(*_shares(p, q)), _shares(*thirty)
     found = {
         "kolmogorov_smirnov": _largest_gap(gaps),
