@@ -337,7 +337,13 @@ def _by_cell(known: Memory) -> dict[str, Any]:
     order = np.argsort(known["cell"][:BENT], kind="stable")
     cell = known["cell"][order]
     starts = np.flatnonzero(np.append(True, np.diff(cell) != 0))
-    return {"order": order, "cell": cell, "starts": starts, "right": known["right"][order], "design": known["design"][order].T.copy()}
+    return {
+        "order": order,
+        "cell": cell,
+        "starts": starts,
+        "right": known["right"][order],
+        "design": known["design"][order].T.copy(),
+    }
 
 
 def _bend(known: Memory, weights: Any, curve: Any) -> Any:

@@ -104,23 +104,30 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
 
 
 def log_e_towards(shifts: Sequence[tuple[Any, Any, Any]]) -> list[float]:
-    """`log_e_toward` of every (reference, current, scores), in one pass."""
+    """`log_e_toward` of every (reference, current, scores), in one pass for those of about as many bins."""
     every = [_pair(reference, current) for reference, current, _ in shifts]
-    width = 32 * -(-max((both.shape[1] for both in every), default=0) // 32)  # sums of 32 are the same in any company
-    both, z = np.zeros((2, len(shifts), width)), np.zeros((len(shifts), width))
-    for i, (pair, (_, _, scores)) in enumerate(zip(every, shifts, strict=True)):
-        both[:, i, : pair.shape[1]] = pair
-        z[i, : pair.shape[1]] = scores
-    rows, m = _counted(both).sum(axis=2), both[0] + both[1]  # (2, B), (B, width); bins that hold none weigh nothing
+    widths, found = [32 * -(-pair.shape[1] // 32) for pair in every], np.zeros(len(shifts))
+    for width in set(widths):  # each to a multiple of 32, so that its sums are the same in any company
+        some = [i for i, other in enumerate(widths) if other == width]
+        both, z = np.zeros((2, len(some), width)), np.zeros((len(some), width))
+        for row, i in enumerate(some):
+            both[:, row, : every[i].shape[1]], z[row, : every[i].shape[1]] = every[i], shifts[i][2]
+        found[some] = _toward(_counted(both), z)
+    logs_e: list[float] = found.tolist()
+    return logs_e
+
+
+def _toward(both: Floats, z: Floats) -> Floats:
+    """Log e-values (B,) of counts (2, B, k) along scores (B, k); bins that hold none weigh nothing."""
+    rows, m = both.sum(axis=2), both[0] + both[1]
     n, total = rows.min(axis=0), rows.sum(axis=0)
-    z -= ((z * m).sum(axis=1) / np.maximum(total, 1))[:, None]
+    z = z - ((z * m).sum(axis=1) / np.maximum(total, 1))[:, None]
     spread = np.sqrt((z * z * m).sum(axis=1) / np.maximum(total, 1))
-    told, found = (n > 0) & (spread >= 1e-12), np.zeros(len(shifts))
+    told, found = (n > 0) & (spread >= 1e-12), np.zeros(len(n))
     if told.any():
         small = np.where((rows[0] <= rows[1])[:, None], both[0], both[1])
         found[told] = _tilted(m[told], small[told], z[told] / spread[told, None], n[told], total[told])
-    logs_e: list[float] = found.tolist()
-    return logs_e
+    return found
 
 
 def _tilted(m: Floats, small: Floats, z: Floats, n: Floats, total: Floats) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from luthier.types import Finding, Promise
 
 __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_by_hour"]
 
+Ways: TypeAlias = tuple[list[tuple[Any, Any]], list[tuple[Any, Any, Any]]]
+"""Pairs of counts to compare, and (reference, current, scores) to compare along."""
 NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
@@ -112,9 +114,8 @@ def _compared(names: list[str], a: Summary, b: Summary) -> list[tuple[Finding, d
     for start in range(0, len(rest), TOGETHER):
         some = rest[start : start + TOGETHER]
         states = [(alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])) for name in some]
-        logs = iter(_numbers_logs([(m["state"], t["state"]) for m, t in states if m["kind"] == "number"]))
-        for name, (mine, theirs) in zip(some, states, strict=True):
-            known = next(logs) if mine["kind"] == "number" else []
+        logs = _logs([(mine["kind"], mine["state"], theirs["state"]) for mine, theirs in states])
+        for name, (mine, theirs), known in zip(some, states, logs, strict=True):
             found[name] = _values(name, mine, mine["state"], theirs["state"], known)
     return [found[name] for name in names]
 
@@ -128,15 +129,15 @@ def _not_compared(name: str, a: Summary, b: Summary) -> Finding | None:
     mine, theirs = alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])
     if mine["kind"] != theirs["kind"] or _of_other_width(mine, theirs):
         why = f"{name}: {mine['said']} in {a.rows:,} rows of the reference, {theirs['said']} in {b.rows:,} rows of current. "
-        return _schema(
-            name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both"
-        )
+        return _schema(name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both")
     if name == "id" or statistic_of(mine["kind"]) is None:
         moves = {"time": "a time moves on its own: compare its hour or its age"}
         why = "ids are new in every row" if name == "id" else moves.get(mine["kind"], "no numbers or names")
         return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}")
     if not (a.rows and b.rows):
-        return _quiet(name, b.rows, f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current")
+        return _quiet(
+            name, b.rows, f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
+        )
     return None
 
 
@@ -148,13 +149,13 @@ def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def _values(
     name: str, column: Mapping[str, Any], a: State, b: State, logs: list[float]
 ) -> tuple[Finding, dict[str, float]]:
-    """`logs` is the evidence on a column of numbers, worked out beforehand."""
+    """`logs`: the evidence that `_logs` gives."""
     if column["kind"] == "vector":
         log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
     elif column["kind"] == "number":
         log_e, found, said = _mean(logs), numeric_distances(a, b), _said_numbers(a, b)
     else:
-        log_e, found, said = _mean(_category_logs(a, b)), category_distances(a, b), _said_categories(a, b)
+        log_e, found, said = _mean(logs), category_distances(a, b), _said_categories(a, b)
     parts = [log_e]
     missing = [[state["n"], state["missing"]] for state in (a, b)]
     if missing[0][1] + missing[1][1]:
@@ -188,40 +189,47 @@ def _mean(logs: list[float]) -> float:
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
 
 
-def _numbers_logs(states: list[tuple[State, State]]) -> list[list[float]]:
-    """log e-values of every column of numbers: on runs of the fixed log-buckets, cut by the pooled counts (so they are
-    exact), in place and in scale."""
-    cuts = [_cut(*pair) for pair in states]
-    places = [ranks(sum(pairs[-1])) if pairs else [] for pairs in cuts]
-    shifts = [(*cut[-1], z) for cut, place in zip(cuts, places, strict=True) if cut for z in (place, place**2)]
-    single, toward = iter(log_e_values([pair for pairs in cuts for pair in pairs])), iter(log_e_towards(shifts))
+def _logs(columns: list[tuple[str, State, State]]) -> list[list[float]]:
+    """log e-values of every column (kind, reference, current) of numbers or categories, none of others."""
+    asked = [_ways(*column) for column in columns]
+    single = iter(log_e_values([pair for pairs, _ in asked for pair in pairs]))
+    toward = iter(log_e_towards([shift for _, shifts in asked for shift in shifts]))
     found = []
-    for pairs, (a, b) in zip(cuts, states, strict=True):
-        logs = [next(single) for _ in pairs] + ([next(toward), next(toward)] if pairs else [])
-        if coarse(a, b):
+    for (kind, a, b), (pairs, shifts) in zip(columns, asked, strict=True):
+        logs = [next(single) for _ in pairs] + [next(toward) for _ in shifts]
+        if kind == "number" and coarse(a, b):
             logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
         found.append(logs)
     return found
 
 
-def _cut(a: State, b: State) -> list[tuple[Any, Any]]:
+def _ways(kind: str, a: State, b: State) -> Ways:
+    if kind == "vector":
+        return [], []
+    return _number_ways(a, b) if kind == "number" else _category_ways(a, b)
+
+
+def _number_ways(a: State, b: State) -> Ways:
+    """Runs of the fixed log-buckets, cut by the pooled counts (so they are exact), and the last in place and in scale."""
     _, p, q = aligned(a, b)
-    return [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
+    pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
+    place = ranks(sum(pairs[-1])) if pairs else np.zeros(0)
+    return pairs, [(*pairs[-1], scores) for scores in (place, place**2)] if pairs else []
 
 
-def _category_logs(a: State, b: State) -> list[float]:
-    """log e-values on the most frequent categories one by one, on runs by frequency and by name, and along both."""
+def _category_ways(a: State, b: State) -> Ways:
+    """The most frequent categories one by one, runs by frequency and by name, and along both."""
     p, q = category_counts(a, b)
     order = np.argsort(-(p + q), kind="stable")
     if np.count_nonzero(p + q) < 2:
-        return []
+        return [], []
     pairs, shifts = [(_headed(p[order]), _headed(q[order]))], []
     for places in (order, np.arange(len(p))):
         mine, theirs = p[places], q[places]
         cuts = runs(mine + theirs, PARTS[:3])
         pairs += [(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
         shifts.append((mine, theirs, ranks(mine + theirs)))
-    return log_e_values(pairs) + log_e_towards(shifts)
+    return pairs, shifts
 
 
 def _headed(counts: np.ndarray) -> np.ndarray:

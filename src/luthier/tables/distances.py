@@ -170,7 +170,8 @@ def _shares(reference: Any, current: Any, extra: float = 0.0) -> tuple[np.ndarra
 
 def _gaps(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Between the two distribution functions, at the end of every bin."""
-    return np.abs(np.cumsum(p - q))
+    gaps: np.ndarray = np.abs(np.cumsum(p - q))
+    return gaps
 
 
 def _largest_gap(gaps: np.ndarray) -> float:
