@@ -111,7 +111,8 @@ def log_e_towards(shifts: Sequence[tuple[Any, Any, Any]]) -> list[float]:
         some = [i for i, other in enumerate(widths) if other == width]
         both, z = np.zeros((2, len(some), width)), np.zeros((len(some), width))
         for row, i in enumerate(some):
-            both[:, row, : every[i].shape[1]], z[row, : every[i].shape[1]] = every[i], shifts[i][2]
+            both[:, row, : every[i].shape[1]] = every[i]
+            z[row, : len(shifts[i][0])] = shifts[i][2]
         found[some] = _toward(_counted(both), z)
     logs_e: list[float] = found.tolist()
     return logs_e
