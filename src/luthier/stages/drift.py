@@ -18,7 +18,7 @@ from luthier.evidence import LARGEST, e_bh
 from luthier.evidence.extremes import log_apart
 from luthier.evidence.homogeneity import log_e_towards, log_e_value, log_e_values, ranks, runs
 from luthier.statistics.base import State
-from luthier.statistics.histogram import aligned, quantile
+from luthier.statistics.histogram import occupied, quantile
 from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
 from luthier.tables.frames import statistic_of
 from luthier.tables.summaries import Summary, alike, hour_of_week, summarise, summarise_by_hour, summed
@@ -211,7 +211,7 @@ def _ways(kind: str, a: State, b: State) -> Ways:
 
 def _number_ways(a: State, b: State) -> Ways:
     """Runs of the fixed log-buckets, cut by the pooled counts (so they are exact), and the last in place and in scale."""
-    _, p, q = aligned(a, b)
+    _, p, q = occupied(a, b)
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
     place = ranks(sum(pairs[-1])) if pairs else np.zeros(0)
     return pairs, [(*pairs[-1], scores) for scores in (place, place**2)] if pairs else []

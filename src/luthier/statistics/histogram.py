@@ -14,7 +14,7 @@ from luthier.names import register
 from luthier.statistics.base import State, When, column, known_when, log_buckets, same_options, share, z_score
 from luthier.types import Columns, Estimate
 
-__all__ = ["Histogram", "aligned", "buckets", "cut_by_first", "middles", "quantile", "reference_runs"]
+__all__ = ["Histogram", "aligned", "buckets", "cut_by_first", "middles", "occupied", "quantile", "reference_runs"]
 
 _FEW = 2048  # so many values are counted without a table of all buckets
 _OCTAVES = 40  # sizes from 2**-40 (9e-13) to 2**40 (1e12) have their buckets
@@ -206,18 +206,26 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
     """
     if bins < 2:
         raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
-    _, p, q = aligned(reference, current)
-    return cut_by_first(p, q, bins)
+    return cut_by_first(*occupied(reference, current), bins)
 
 
-def cut_by_first(p: np.ndarray, q: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """`reference_runs` of the counts of both on the same buckets."""
-    n = int(p.sum())
-    if not n:
+def occupied(a: State, b: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signed numbers of the buckets that hold a row of either, rising, and both counts; around 0 most buckets are empty."""
+    first, p, q = aligned(a, b)
+    taken = np.flatnonzero(p + q)
+    return first + taken, p[taken], q[taken]
+
+
+def cut_by_first(numbers: np.ndarray, p: np.ndarray, q: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """`reference_runs` of what `occupied` gives; a run of empty buckets between two that stand alone is a run too."""
+    reached = np.cumsum(p)
+    if not len(p) or not reached[-1]:
         return np.zeros(0), np.zeros(0)
-    alone = np.flatnonzero(p * bins >= n)
-    begins = np.zeros(len(p) + 1, bool)
-    begins[np.searchsorted(np.cumsum(p) / n, np.arange(1, bins) / bins) + 1] = True  # a run ends after its bucket
-    begins[alone] = begins[alone + 1] = begins[0] = True
-    starts = np.flatnonzero(begins[:-1])
-    return np.add.reduceat(p, starts), np.add.reduceat(q, starts)
+    n = int(reached[-1])
+    alone = numbers[p * bins >= n].tolist()
+    ends = numbers[np.searchsorted(reached / n, np.arange(1, bins) / bins)].tolist()  # a run ends after its bucket
+    starts = sorted({int(numbers[0]), *alone, *(number + 1 for number in ends + alone)} - {int(numbers[-1]) + 1})
+    places = np.searchsorted(numbers, starts)
+    sums = (np.append(0, counts)[np.append(places, len(p))] for counts in (reached, np.cumsum(q)))
+    first, second = (np.diff(counts) for counts in sums)
+    return first, second

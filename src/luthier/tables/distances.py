@@ -14,7 +14,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts, table
-from luthier.statistics.histogram import aligned, cut_by_first, middles
+from luthier.statistics.histogram import cut_by_first, middles, occupied
 
 __all__ = [
     "category_counts",
@@ -92,16 +92,16 @@ def numeric_distances(reference: State, current: State) -> dict[str, float]:
     Kolmogorov–Smirnov and Wasserstein on all log-buckets; psi and chi-square on 10, the others on 30 bins with equal
     shares of the reference.
     """
-    first, p, q = aligned(reference, current)
-    ten, thirty = (cut_by_first(p, q, bins) for bins in (10, 30))
+    numbers, p, q = occupied(reference, current)
+    ten, thirty = (cut_by_first(numbers, p, q, bins) for bins in (10, 30))
     gaps, shares = _gaps(*_shares(p, q)), _shares(*thirty)
     found = {
         "kolmogorov_smirnov": _largest_gap(gaps),
-        "wasserstein": _area(gaps, middles(first + np.arange(len(p)), reference["bits"])),
+        "wasserstein": _area(gaps, middles(numbers, reference["bits"])),
         "psi": psi(*ten), "chi_square": chi_square(*ten),
         "jensen_shannon": _jensen_shannon(*shares), "hellinger": _hellinger(*shares), "total_variation": _total_variation(*shares),
     }  # fmt: skip
-    one = np.count_nonzero(p + q) == 1 and coarse(reference, current)
+    one = len(p) == 1 and coarse(reference, current)
     return dict.fromkeys(found, math.nan) if one else found
 
 
