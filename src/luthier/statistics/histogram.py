@@ -212,7 +212,7 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
 def occupied(a: State, b: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signed numbers of the buckets that hold a row of either, rising, and both counts; around 0 most buckets are empty."""
     first, p, q = aligned(a, b)
-    taken = np.flatnonzero(p + q)
+    taken = np.flatnonzero((p + q) > 0)  # of truths: in half the time of counts
     return first + taken, p[taken], q[taken]
 
 
