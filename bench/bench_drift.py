@@ -4,6 +4,7 @@ Run it alone: `python bench/bench_drift.py [thousands of rows = 1000] [repetitio
 JSON. The data are those of the peers' scripts: 20 normal and 20 lognormal float32 columns and 10 of 20 text categories, two
 means shifted by .3, two scales by 1.2 and one category column, in the second table. The ratio is to scipy's two-sample
 Kolmogorov–Smirnov and chi-square tests of the same columns in the same run, the least that any tool has to do.
+"wide": 10,000 columns of 1,000 rows.
 """
 
 from __future__ import annotations
@@ -105,12 +106,43 @@ def small(reference: int, n: int, repetitions: int) -> dict[str, float]:
     }
 
 
+def wide(columns: int = 10_000, n: int = 1000) -> dict[str, Any]:
+    """A very wide table of few rows, float32 and as short texts: milliseconds a column; every thousandth column is shifted."""
+    found: dict[str, Any] = {"columns": columns, "rows": n}
+    for kind in ("numbers", "texts"):
+        good, now = (_wide(kind, seed, columns, n) for seed in (1, 2))
+        begun = time.process_time()
+        kept = summarise(good)
+        between = time.process_time()
+        shifted = drift(kept, now).drifted
+        spent = (between - begun, time.process_time() - between)
+        found[kind] = {
+            "reference_ms_a_column": round(1000 * spent[0] / columns, 3), "drift_ms_a_column": round(1000 * spent[1] / columns, 3),
+            "found": len(set(shifted) & set(list(now)[::1000])), "false": len(set(shifted) - set(list(now)[::1000])),
+        }  # fmt: skip
+    return found
+
+
+def _wide(kind: str, seed: int, columns: int, n: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    if kind == "texts":
+        words, shares = np.array(list("abcde")), (0.3, 0.3, 0.2, 0.1, 0.1)
+        turned = shares[::-1] if seed == 2 else shares
+        return {f"c{i}": words[rng.choice(5, n, p=shares if i % 1000 else turned)] for i in range(columns)}
+    return {
+        f"n{i}": rng.standard_normal(n, dtype=np.float32) + np.float32(0.5 if seed == 2 and not i % 1000 else 0)
+        for i in range(columns)
+    }
+
+
 def main(thousands: int, repetitions: int) -> dict[str, Any]:
     report: dict[str, Any] = {"rows": thousands * 1000}
     for kind in ("arrow", "pandas", "scipy"):
         command = [sys.executable, __file__, "--case", kind, str(thousands * 1000)]
         report[kind] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     report["times_faster_than_scipy_tests"] = round(report["scipy"]["cpu_s"] / report["arrow"]["both"]["cpu_s"], 1)
+    drift(_wide("numbers", 1, 2, 100), _wide("texts", 2, 2, 100))  # imports
+    report["wide"] = wide()
     report["small"] = {
         f"{reference} against {n}": small(reference, n, repetitions)
         for reference, n in ((1000, 100), (1000, 1000), (10_000, 1000), (10_000, 10_000))

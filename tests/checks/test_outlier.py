@@ -242,3 +242,15 @@ def test_the_smallest_of_each_row_are_found_among_ties_and_negatives(m: int, k: 
     rng = np.random.default_rng(m)
     for table in (rng.normal(size=(40, m)), rng.integers(-3, 3, (40, m)).astype(np.float32), np.zeros((2, m))):
         np.testing.assert_array_equal(np.sort(smallest(table, k), axis=1), np.sort(table, axis=1)[:, :k])
+
+
+@pytest.mark.parametrize("k", [3, 8, 9])
+def test_the_smallest_of_short_rows_pass_over_nan_and_count_infinities(k: int) -> None:
+    table = np.random.default_rng(k).integers(0, 9, (40, 100)).astype(np.float32)
+    table[3, 4:] = np.inf
+    table[5, 10:20] = -np.inf
+    given = table.copy()
+    np.testing.assert_array_equal(np.sort(smallest(table, k), axis=1), np.sort(table, axis=1)[:, :k])
+    np.testing.assert_array_equal(table, given)
+    table[7, 2:50] = np.nan
+    np.testing.assert_array_equal(np.sort(smallest(table, k), axis=1), np.sort(table, axis=1)[:, :k])

@@ -10,7 +10,16 @@ import pytest
 from scipy import special, stats
 
 from luthier.errors import StateError
-from luthier.evidence.homogeneity import e_value, log_e_toward, log_e_value, log_gamma, ranks, runs
+from luthier.evidence.homogeneity import (
+    e_value,
+    log_e_toward,
+    log_e_towards,
+    log_e_value,
+    log_e_values,
+    log_gamma,
+    ranks,
+    runs,
+)
 
 
 def test_log_gamma_is_scipys() -> None:
@@ -92,3 +101,23 @@ def test_runs_cut_equal_pooled_counts_once() -> None:
     atom = np.array([1, 1000, 1])
     assert [starts.tolist() for starts in runs(atom, (2, 4, 8))] == [[0, 2]]
     assert runs(np.array([7]), (2, 4)) == []
+
+
+def test_many_in_one_pass_are_each_what_they_are_alone() -> None:
+    rng = np.random.default_rng(3)
+    sizes = [2, 3, 31, 32, 33, 70, 1, 0]
+    pairs = [(rng.poisson(20, k), rng.poisson(rng.uniform(0, 30), k)) for k in sizes]
+    pairs += [(np.zeros(4), np.arange(4)), (np.zeros(3), np.zeros(3)), (np.array([0, 5, 0]), np.array([0, 9, 0]))]
+    assert log_e_values(pairs) == [log_e_value(*pair) for pair in pairs]
+    shifts = [(*pair, ranks(sum(pair))) for pair in pairs]
+    assert log_e_towards(shifts) == [log_e_toward(*shift) for shift in shifts]
+    assert log_e_values(pairs)[-5:] == log_e_towards(shifts)[-5:] == [0.0] * 5
+    assert log_e_values([]) == log_e_towards([]) == []
+
+
+@pytest.mark.parametrize("bad", [([1, 2], [1]), ([1, -1], [1, 1]), ([1, math.nan], [1, 1]), ([1, math.inf], [1, 1])])
+def test_one_pair_that_is_no_counts_is_an_error_in_any_company(bad: tuple[list[float], list[float]]) -> None:
+    with pytest.raises(StateError, match="as many counts each"):
+        log_e_values([([1, 2], [2, 1]), bad])
+    with pytest.raises(StateError, match="as many counts each"):
+        log_e_towards([([1, 2], [2, 1], [0, 1]), (*bad, [0] * len(bad[0]))])

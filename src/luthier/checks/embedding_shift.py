@@ -29,6 +29,7 @@ __all__ = ["EmbeddingShift"]
 WIDEST = 1024  # wider embeddings are projected at random, so that a reference of any width starts in seconds
 FREQUENCIES = 256
 REPLICATES = 1999
+GATHERED = 1000  # rows that are drawn again at a time: few enough to stay in the cache
 FEWEST = 100
 
 
@@ -149,7 +150,8 @@ def _rows(columns: Columns) -> Any:
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
     x = x if x.ndim == 2 else np.zeros((0, 0), np.float32)
-    return x[np.isfinite(x).all(axis=1)]
+    whole = np.isfinite(x).all(axis=1)
+    return x if whole.all() else x[whole]
 
 
 def _fit(x: Any, block: int, delta: float, slack: float) -> dict[str, Any]:
@@ -205,10 +207,19 @@ def _null(view: Any, block: int, quantile: float, tolerance: float, rng: Any) ->
     lengths = _norms(errors)
     wanted = math.hypot(float(np.quantile(lengths, quantile)), tolerance)
     errors *= (wanted / np.maximum(lengths, 1e-12))[:, None]
-    for error in errors:  # a block drawn again
-        error += centred[rng.integers(n, size=block)].mean(axis=0)
-    null = np.sort(_norms(errors).astype(np.float64) ** 2)
-    return null
+    _add_blocks(errors, centred, block, rng)
+    return np.sort(_norms(errors).astype(np.float64) ** 2)
+
+
+def _add_blocks(errors: Any, centred: Any, block: int, rng: Any) -> None:
+    """Add to each of `errors` (m, d) the mean of `block` rows of `centred` (n, d), drawn again; some blocks at a time."""
+    n, d = centred.shape
+    some = max(1, GATHERED // block)
+    drawn = np.empty((some, block, d), centred.dtype)
+    for start in range(0, len(errors), some):
+        part = errors[start : start + some]
+        picks = rng.integers(n, size=(len(part), block))
+        part += np.take(centred, picks, axis=0, out=drawn[: len(part)], mode="clip").mean(axis=1)
 
 
 def _errors(centred: Any, rng: Any) -> Any:

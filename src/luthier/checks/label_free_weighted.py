@@ -12,6 +12,7 @@ from luthier.checks.base import Memory, counting_passed_over, passed_over, silen
 from luthier.evidence import source_bound
 from luthier.evidence.thresholds import limit
 from luthier.fewlabels import calibrated, domain, support
+from luthier.fewlabels.ranges import first_ranges, range_of
 from luthier.names import register
 from luthier.types import Columns, Estimate, Finding, Promise
 
@@ -179,6 +180,7 @@ class LabelFreeWeighted:
         known = {"n": len(sure), **scale, **support.fit(x, NEAR, OTHERS), **_classes(rows)}
         ranges = min(CELLS, max(len(sure) // (5 * max(known["classes"], 2)), 8))
         known["edges"] = np.unique(np.quantile(sure[placed], np.linspace(0, 1, ranges + 1)[1:-1]))
+        known["first"] = first_ranges(known["edges"])
         known["shape"] = [known["classes"] or 1, len(known["edges"]) + 1]
         known["cells"] = known["shape"][0] * known["shape"][1]
         cell = _cell(known, sure, said)
@@ -188,6 +190,7 @@ class LabelFreeWeighted:
         z = np.column_stack([support.whiten(known, x), away])
         known |= {"z": z, "design": domain.design(z), "cell": cell[placed], "right": right[placed]}
         known |= {"said": said[placed], "true": rows["target"][placed], "moments": domain.moments(known["design"])}
+        known["bent"] = _by_cell(known)
         found = limit(
             rows["loss"], self.tolerance, self.relative_tolerance, lambda part: source_bound(part, self.delta)
         )
@@ -199,9 +202,8 @@ class LabelFreeWeighted:
         place = np.repeat(np.arange(count), self.block) * known["cells"] + _cell(known, sure, said)
         cells = np.bincount(place, minlength=count * known["cells"]).reshape(count, -1)
         few = min(self.block, max(1, GATED // blocks))
-        place = np.arange(few) * self.block // few
-        seen = [_looked(known, x[start + place], sure[start + place]) for start in range(0, len(sure), self.block)]
-        distance, far, rows = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        place = (np.arange(count)[:, None] * self.block + np.arange(few) * self.block // few).ravel()
+        distance, far, rows = _looked(known, x[place], sure[place], few)
         for name, fresh, length in (
             ("cells", cells, blocks), ("far", far, blocks * few),
             ("distance", distance, blocks * few), ("rows", rows, blocks * few),
@@ -267,14 +269,14 @@ def _answers(window: Columns, known: Memory) -> tuple[Any, Any, Any]:
     return sure[whole], said[whole], x[whole]
 
 
-def _looked(known: Memory, x: Any, sure: Any) -> tuple[Any, Any, Any]:
-    """Distance, whether that is far, and whitened features of the answers of one block that the gate looks at.
+def _looked(known: Memory, x: Any, sure: Any, few: int) -> tuple[Any, Any, Any]:
+    """Distance, whether that is far, and whitened features of the answers that the gate looks at, `few` of every block.
 
     Block by block: a matrix product of another height may differ in its last bit.
     """
-    distance, far = support.measure(known, x)
+    distance, far = support.measure(known, x, few)
     away = (sure - known["sure"][0]) / known["sure"][1]
-    return distance, far.astype(np.int64), np.column_stack([support.whiten(known, x), away])
+    return distance, far.astype(np.int64), np.column_stack([support.whiten(known, x, few), away])
 
 
 def _classes(rows: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +289,7 @@ def _classes(rows: dict[str, Any]) -> dict[str, Any]:
 
 def _cell(known: Memory, sure: Any, said: Any) -> Any:
     """The cell (n,) of each answer; a class never seen shares the last one's."""
-    place = np.searchsorted(known["edges"], sure, side="right")
+    place = range_of(known["edges"], known["first"], sure)
     return place + np.clip(said, 0, known["classes"] - 1) * known["shape"][1] if known["classes"] else place
 
 
@@ -330,15 +332,30 @@ def _calibration(known: Memory, memory: Memory) -> dict[str, Any]:
     return {**found, "rows": domain.effective(weights), "weighted": True, "gap": gap, "bend": bend}
 
 
+def _by_cell(known: Memory) -> dict[str, Any]:
+    """The first rows of the reference in the `order` of their cells, each of which starts at one of `starts`."""
+    order = np.argsort(known["cell"][:BENT], kind="stable")
+    cell = known["cell"][order]
+    starts = np.flatnonzero(np.append(True, np.diff(cell) != 0))
+    return {
+        "order": order,
+        "cell": cell,
+        "starts": starts,
+        "right": known["right"][order],
+        "design": known["design"][order].T.copy(),
+    }
+
+
 def _bend(known: Memory, weights: Any, curve: Any) -> Any:
     """How the curve's cells (C, G, p) move with the classifier's coefficients, from some of the rows.
 
     The derivative of weighted shares of right answers.
     """
-    some, size = slice(0, BENT), known["cells"]
-    cell, weights = known["cell"][some], weights[some]
-    missed = weights * (known["right"][some] - curve.ravel()[cell])
-    moved = np.stack([np.bincount(cell, missed * column, size) for column in known["design"][some].T], axis=-1)
+    bent, size = known["bent"], known["cells"]
+    cell, weights = bent["cell"], weights[bent["order"]]
+    missed = weights * (bent["right"] - curve.ravel()[cell])
+    moved = np.zeros((size, len(bent["design"])))
+    moved[cell[bent["starts"]]] = np.add.reduceat(missed * bent["design"], bent["starts"], axis=1).T
     total = np.maximum(np.bincount(cell, weights, size), 1.0)
     return (moved / total[:, None]).reshape(*curve.shape, -1)
 

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["e_value", "log_e_toward", "log_e_value", "log_gamma", "ranks", "runs"]
+__all__ = ["e_value", "log_e_toward", "log_e_towards", "log_e_value", "log_e_values", "log_gamma", "ranks", "runs"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
 """Sizes of the shifts along a score, in standard errors, each way."""
 BREADTHS = np.array([1.0, 4.0, 16.0, 64.0])
 """Variance of the alternatives, in that of the sampling noise: from shifts at the edge of being seen to large ones."""
+
+NO_PAIR = "two binned samples need as many counts each, none below zero; bin both with the same bins"
+SMALL = 1 << 14  # factorials below it are kept in a table
 
 
 def e_value(reference: Any, current: Any) -> float:
@@ -48,22 +53,44 @@ def log_e_value(reference: Any, current: Any) -> float:
 
     Raises StateError when the counts differ in length or are not counts.
     """
-    m, small, _ = _margins(reference, current)
-    n, total = float(small.sum()), float(m.sum())
-    if n == 0 or len(m) < 2:
-        return 0.0
-    s = n / BREADTHS  # (4,)
-    a = s[:, None] * (m / total)  # (4, k)
-    k = len(m)
-    ones = np.concatenate([m, small, m - small, [total, n, total - n]]) + 1
-    logs = log_gamma(
-        np.concatenate([ones, (a + small).ravel(), a.ravel(), s, s + n])
-    )  # in one pass: it is most of the time
-    ways, tables, (of, chosen, left) = logs[:k] - logs[2 * k : 3 * k], logs[k : 2 * k].sum(), logs[3 * k : 3 * k + 3]
-    above, below = logs[3 * k + 3 : -8].reshape(2, len(s), k).sum(axis=2)
-    null = float(ways.sum() - tables - (of - chosen - left))
-    alternatives = above - below - tables + chosen + logs[-8:-4] - logs[-4:]
-    return float(np.logaddexp.reduce(alternatives)) - math.log(len(s)) - null
+    return log_e_values([(reference, current)])[0]
+
+
+def log_e_values(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
+    """`log_e_value` of every pair of counts, in one pass: what a pair comes to does not depend on the others."""
+    if not pairs:
+        return []
+    every = [_pair(*pair) for pair in pairs]
+    sizes = [both.shape[1] for both in every]
+    both = _counted(np.concatenate(every, axis=1))  # (2, K): the bins of all pairs side by side
+    rows = np.add.reduceat(both, np.cumsum([0, *sizes[:-1]]), axis=1)  # (2, P)
+    n, total, pooled = rows.min(axis=0), rows.sum(axis=0), both[0] + both[1]
+    seen = (pooled > 0).astype(np.int64)
+    bins = np.add.reduceat(seen, np.cumsum([0, *sizes[:-1]]))
+    told = (n > 0) & (bins > 1)
+    kept = np.repeat(told, sizes) & (seen > 0)
+    small = np.where(np.repeat(rows[0] <= rows[1], sizes), both[0], both[1])
+    found = np.zeros(len(pairs))
+    if told.any():
+        found[told] = _mixed(pooled[kept], small[kept], bins[told], n[told], total[told])
+    logs_e: list[float] = found.tolist()
+    return logs_e
+
+
+def _mixed(m: Floats, small: Floats, sizes: Any, n: Floats, total: Floats) -> Floats:
+    """Log e-values (P,) of pooled and small counts (K,) of P pairs, whose bins, none empty, lie side by side."""
+    starts, k, p = np.cumsum(sizes) - sizes, len(m), len(n)
+    s = n / BREADTHS[:, None]  # (4, P)
+    a = np.repeat(s, sizes, axis=1) * (m / np.repeat(total, sizes))  # (4, K)
+    logs = log_gamma(np.concatenate([a + small, a, s, s + n], axis=1))
+    ones = _log_factorials(np.concatenate([m, small, m - small, total, n, total - n]))
+    ways, tables = np.add.reduceat([ones[:k] - ones[2 * k : 3 * k], ones[k : 2 * k]], starts, axis=1)
+    of, chosen, left = ones[3 * k :].reshape(3, p)
+    rises = np.add.reduceat(logs[:, :k] - logs[:, k : 2 * k], starts, axis=1)  # (4, P)
+    alternatives = rises - tables + chosen + logs[:, 2 * k : 2 * k + p] - logs[:, 2 * k + p :]
+    null = ways - tables - (of - chosen - left)
+    logs_e: Floats = np.logaddexp.reduce(alternatives, axis=0) - math.log(len(s)) - null
+    return logs_e
 
 
 def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
@@ -73,43 +100,70 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
     pooled counts, so the promise is that of `e_value`, and one direction costs nothing for the number of bins. `scores`
     may depend on the pooled counts only. Equal scores are no direction: 0.
     """
-    m, small, seen = _margins(reference, current)
-    n, total, k = float(small.sum()), float(m.sum()), len(m)
-    z = np.asarray(scores, dtype=np.float64)[seen]
-    z = z - z @ m / total if k else z
-    spread = math.sqrt(z * z @ m / total) if k else 0.0
-    if n == 0 or spread < 1e-12:
-        return 0.0
-    steps = LENGTHS * math.sqrt((1 - n / total) / n) / spread
-    tilts = np.exp(np.clip(np.concatenate([steps, -steps])[:, None] * z, -30, 30))  # (10, k)
-    urns = np.ceil(tilts * m * (total / (tilts @ m))[:, None])
-    possible = (urns >= small).all(axis=1)
-    if not possible.any():
-        return -math.inf
-    urns = np.concatenate([urns[possible], m[None]])  # the last is the null
-    sizes = urns.sum(axis=1)
-    logs = log_gamma(np.concatenate([urns, urns - small, sizes[:, None], sizes[:, None] - n], axis=1) + 1)
-    chances = (logs[:, :k] - logs[:, k : 2 * k]).sum(axis=1) - logs[:, -2] + logs[:, -1]
-    return float(np.logaddexp.reduce(chances[:-1] - chances[-1])) - math.log(len(tilts))
+    return log_e_towards([(reference, current, scores)])[0]
+
+
+def log_e_towards(shifts: Sequence[tuple[Any, Any, Any]]) -> list[float]:
+    """`log_e_toward` of every (reference, current, scores), in one pass for those of about as many bins."""
+    every = [_pair(reference, current) for reference, current, _ in shifts]
+    widths, found = [32 * -(-pair.shape[1] // 32) for pair in every], np.zeros(len(shifts))
+    for width in set(widths):  # each to a multiple of 32, so that its sums are the same in any company
+        some = [i for i, other in enumerate(widths) if other == width]
+        both, z = np.zeros((2, len(some), width)), np.zeros((len(some), width))
+        for row, i in enumerate(some):
+            both[:, row, : every[i].shape[1]] = every[i]
+            z[row, : len(shifts[i][0])] = shifts[i][2]
+        found[some] = _toward(_counted(both), z)
+    logs_e: list[float] = found.tolist()
+    return logs_e
+
+
+def _toward(both: Floats, z: Floats) -> Floats:
+    """Log e-values (B,) of counts (2, B, k) along scores (B, k); bins that hold none weigh nothing."""
+    rows, m = both.sum(axis=2), both[0] + both[1]
+    n, total = rows.min(axis=0), rows.sum(axis=0)
+    z = z - ((z * m).sum(axis=1) / np.maximum(total, 1))[:, None]
+    spread = np.sqrt((z * z * m).sum(axis=1) / np.maximum(total, 1))
+    told, found = (n > 0) & (spread >= 1e-12), np.zeros(len(n))
+    if told.any():
+        small = np.where((rows[0] <= rows[1])[:, None], both[0], both[1])
+        found[told] = _tilted(m[told], small[told], z[told] / spread[told, None], n[told], total[told])
+    return found
+
+
+def _tilted(m: Floats, small: Floats, z: Floats, n: Floats, total: Floats) -> Floats:
+    """Log e-values (B,) of pooled and small counts (B, k) along scores z (B, k) of mean 0 and variance 1."""
+    steps = LENGTHS * np.sqrt((1 - n / total) / n)[:, None]
+    tilts = np.exp(np.clip(np.concatenate([steps, -steps], axis=1)[:, :, None] * z[:, None], -30, 30))  # (B, 10, k)
+    sums = tilts @ m[:, :, None]
+    urns = np.concatenate([np.ceil(tilts * m[:, None] * (total[:, None, None] / sums)), m[:, None]], axis=1)
+    possible, sizes = (urns >= small[:, None]).all(axis=2), urns.sum(axis=2)  # (B, 11), the last is the null
+    chances = (_log_factorials(urns) - _log_factorials(np.maximum(urns - small[:, None], 0))).sum(axis=2)
+    chances += _log_factorials(np.maximum(sizes - n[:, None], 0)) - _log_factorials(sizes)
+    gains = np.where(possible, chances - chances[:, -1:], -np.inf)[:, :-1]
+    logs_e: Floats = np.logaddexp.reduce(gains, axis=1) - math.log(2 * len(LENGTHS))
+    return logs_e
 
 
 def ranks(pooled: Any) -> Floats:
     """Normal score of the middle rank of every ordered bin (k,): van der Waerden 1952; its square is Klotz's, for scale."""
-    from statistics import NormalDist
-
-    pooled = np.asarray(pooled, dtype=np.float64)
+    pooled, score = np.asarray(pooled, dtype=np.float64), NormalDist().inv_cdf
     middle = (np.cumsum(pooled) - pooled / 2) / max(float(pooled.sum()), 1.0)
-    return np.array([NormalDist().inv_cdf(min(max(share, 1e-12), 1 - 1e-12)) for share in middle.tolist()])
+    return np.array([score(share) for share in np.clip(middle, 1e-12, 1 - 1e-12).tolist()])
 
 
-def _margins(reference: Any, current: Any) -> tuple[Floats, Floats, Any]:
-    """Pooled counts and those of the smaller sample, in the bins that hold any, and which those are."""
+def _pair(reference: Any, current: Any) -> Floats:
+    """Both counts (2, k); one empty bin where there is none."""
     pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
-    bad = pair[0].shape != pair[1].shape or pair[0].ndim != 1
-    if bad or any((x < 0).any() or not np.isfinite(x).all() for x in pair):
-        raise StateError("two binned samples need as many counts each, none below zero; bin both with the same bins")
-    seen = (pair[0] + pair[1]) > 0
-    return (pair[0] + pair[1])[seen], min(pair, key=np.sum)[seen], seen
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
+        raise StateError(NO_PAIR)
+    return np.stack(pair) if len(pair[0]) else np.zeros((2, 1))
+
+
+def _counted(counts: Floats) -> Floats:
+    if not (counts.min(initial=0.0) >= 0 and counts.max(initial=0.0) < math.inf):  # NaN is neither
+        raise StateError(NO_PAIR)
+    return counts
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:
@@ -119,15 +173,28 @@ def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:
     """
     pooled = np.asarray(pooled)
     reached, total = np.cumsum(pooled), int(pooled.sum())
-    found: list[Any] = []
-    for count in bins:
-        cuts = np.unique(
-            np.searchsorted(reached, np.arange(1, count) * (total / count)) + 1
-        )  # a run ends after its bin
-        starts = np.concatenate(([0], cuts[cuts < len(pooled)]))
-        if len(starts) > 1 and not any(np.array_equal(starts, other) for other in found):
-            found.append(starts)
-    return found
+    marks = [np.arange(1, count) * (total / count) for count in bins]
+    ends = np.searchsorted(reached, np.concatenate([np.zeros(0), *marks])) + 1  # a run ends after its bin
+    found: dict[tuple[int, ...], None] = {}
+    for last, mark in zip(np.cumsum([len(mark) for mark in marks]).tolist(), marks, strict=True):
+        starts = (0, *sorted({end for end in ends[last - len(mark) : last].tolist() if end < len(pooled)}))
+        if len(starts) > 1:
+            found.setdefault(starts)
+    return [np.array(starts) for starts in found]
+
+
+@cache
+def _small_factorials() -> Floats:
+    return log_gamma(np.arange(1.0, SMALL + 1))
+
+
+def _log_factorials(x: Floats) -> Floats:
+    """log x! for x >= 0, any shape: from a table where all are small whole numbers, as counts of a few thousand rows are."""
+    if x.max(initial=0.0) < SMALL:
+        places = x.astype(np.intp)
+        if np.array_equal(places, x):
+            return _small_factorials()[places]
+    return log_gamma(x + 1)
 
 
 def log_gamma(x: Any) -> Floats:

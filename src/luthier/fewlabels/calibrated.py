@@ -21,13 +21,17 @@ def isotonic(right: Any, count: Any) -> Floats:
     Each cell starts with a hundredth of a row at the overall rate, so that empty cells follow their neighbours.
     """
     rate = float(right.sum() / count.sum())
-    blocks: list[list[float]] = []
+    goods: list[float] = []
+    rows: list[float] = []
+    widths: list[int] = []
     for good, n in zip((right + 0.01 * rate).tolist(), (count + 0.01).tolist(), strict=True):
-        blocks.append([good, n, 1])
-        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    return np.repeat([good / n for good, n, _ in blocks], [int(width) for _, _, width in blocks])
+        width = 1
+        while goods and goods[-1] * n >= good * rows[-1]:  # the block before lies no lower: they are one
+            good, n, width = goods.pop() + good, rows.pop() + n, widths.pop() + width
+        goods.append(good)
+        rows.append(n)
+        widths.append(width)
+    return np.repeat(np.array(goods) / np.array(rows), widths)
 
 
 def curves(right: Floats, count: Floats) -> Floats:

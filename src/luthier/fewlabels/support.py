@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 NEIGHBOURS = 5
+ROWS, CACHED = 512, 128  # multiplied at a time; held at a time where fewer are multiplied
 AXES = 16  # principal axes on which the whitened mean is watched
 PLANNED_RISK = 0.2
 QUIET_Z = 3.29  # two-sided .001
@@ -128,14 +129,18 @@ def fit(x: Any, kept: int, more: int = 0) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def whiten(known: Mapping[str, Any], x: Any) -> Any:
-    """x (n, d) on the whitened axes (n, r)."""
-    return (x - known["centre"]) @ known["axes"].T
+def whiten(known: Mapping[str, Any], x: Any, height: int = 0) -> Any:
+    """x (n, d) on the whitened axes (n, r), `height` rows at a time, or all at once."""
+    x, turned, height = x - known["centre"], known["axes"].T, height or max(len(x), 1)
+    return np.concatenate([x[start : start + height] @ turned for start in range(0, len(x), height)] or [x @ turned])
 
 
-def measure(known: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
-    """Distance (n,) of each row of x (n, d) to its 5th neighbour of the reference, and whether that is far (n,)."""
-    distance = _neighbour(x, known["near"], NEIGHBOURS)
+def measure(known: Mapping[str, Any], x: Any, height: int = ROWS) -> tuple[Any, Any]:
+    """Distance (n,) of each row of x (n, d) to its 5th neighbour of the reference, and whether that is far (n,).
+
+    `height` rows are multiplied at a time: a matrix product of another height may differ in its last bit.
+    """
+    distance = _neighbour(x, known["near"], NEIGHBOURS, height)
     return distance, distance > known["edge"]
 
 
@@ -170,14 +175,16 @@ def labels_for(half_width: float, confidence: float) -> int:
     return math.ceil((z_score(confidence) / half_width) ** 2 * PLANNED_RISK * (1 - PLANNED_RISK))
 
 
-def _neighbour(x: Any, near: Any, k: int) -> Any:
+def _neighbour(x: Any, near: Any, k: int, height: int = ROWS) -> Any:
     """Distance (n,) of each row of x (n, d) to the k-th nearest of `near` (m, d), some rows at a time."""
     k, squares = min(k, len(near)), np.einsum("ij,ij->i", near, near)
-    turned = (-2 * near).T
+    turned, rows = (-2 * near).T, max(CACHED // height, 1) * height
     found = np.empty(len(x))
-    for start in range(0, len(x), 512):
-        part = x[start : start + 512]
-        table = part @ turned
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        table = np.empty((len(part), len(near)), np.result_type(part, near))
+        for at in range(0, len(part), height):
+            np.matmul(part[at : at + height], turned, out=table[at : at + height])
         table += squares  # a row's own square is the same for all of its neighbours
-        found[start : start + 512] = smallest(table, k).max(axis=1) + np.einsum("ij,ij->i", part, part)
+        found[start : start + rows] = smallest(table, k).max(axis=1) + np.einsum("ij,ij->i", part, part)
     return np.sqrt(np.maximum(found, 0))

@@ -32,13 +32,27 @@ def derived(
             f"Name all of them in the order of the columns: Scoring(labels=…)"
         )
     p = _summed(proper(p, judge), normalise, judge)
-    best = np.sort(p, axis=1)[:, -2:]  # (n, 2), rising
+    first, second = _two_best(p)
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.where(p > 0, p * np.log(p), 0.0 * p).sum(axis=1)
-    predicted = np.where(np.isnan(p[:, 0]), -1, np.nan_to_num(p).argmax(axis=1))
-    columns = {"probabilities": p, "predicted": predicted, "confidence": best[:, 1]}
-    columns |= {"margin": best[:, 1] - best[:, 0], "entropy": entropy}
+    likeliest = (p[:, 1] > p[:, 0]).astype(np.int64) if p.shape[1] == 2 else np.nan_to_num(p).argmax(axis=1)
+    predicted = np.where(np.isnan(p[:, 0]), -1, likeliest)
+    columns = {
+        "probabilities": p,
+        "predicted": predicted,
+        "confidence": first,
+        "margin": first - second,
+        "entropy": entropy,
+    }
     return columns | ({"score": p[:, 1]} if p.shape[1] == 2 else {})
+
+
+def _two_best(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest and the second largest of every row (n, k), NaN where it is missing."""
+    if p.shape[1] == 2:  # in a tenth of the time of sorting rows of two
+        return np.maximum(p[:, 0], p[:, 1]), np.minimum(p[:, 0], p[:, 1])
+    best = np.sort(p, axis=1)
+    return best[:, -1], best[:, -2]
 
 
 def proper(p: np.ndarray, judge: Judge = first_wrong) -> np.ndarray:
@@ -46,9 +60,15 @@ def proper(p: np.ndarray, judge: Judge = first_wrong) -> np.ndarray:
     if p.ndim != 2:
         raise StateError(f"probabilities have shape {p.shape}; they must be (n, k)")
     with np.errstate(invalid="ignore"):
-        wrong = np.asarray(((p < 0) | (p > 1)).any(axis=1))
+        wrong = _any((p < 0) | (p > 1))
     judge("probabilities", wrong, p, "hold a value outside [0, 1]", "Apply softmax (or a sigmoid) to logits first")
-    return np.where((wrong | np.isnan(p).any(axis=1))[:, None], np.nan, p)
+    missing = wrong | _any(np.isnan(p))
+    return np.where(missing[:, None], np.nan, p)
+
+
+def _any(cells: np.ndarray) -> np.ndarray:
+    """Whether any of a row's cells (n, k) is so, (n,): mostly none at all, which is quickly seen."""
+    return np.asarray(cells.any(axis=1)) if cells.any() else np.zeros(len(cells), bool)
 
 
 def _summed(p: np.ndarray, normalise: bool, judge: Judge) -> np.ndarray:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.evidence.extremes import log_apart
-from luthier.evidence.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.evidence.homogeneity import log_e_towards, log_e_value, log_e_values, ranks, runs
 from luthier.statistics.base import State
-from luthier.statistics.histogram import aligned, quantile
+from luthier.statistics.histogram import occupied, quantile
 from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
 from luthier.tables.frames import statistic_of
 from luthier.tables.summaries import Summary, alike, hour_of_week, summarise, summarise_by_hour, summed
@@ -28,9 +28,12 @@ from luthier.types import Finding, Promise
 
 __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_by_hour"]
 
+Ways: TypeAlias = tuple[list[tuple[Any, Any]], list[tuple[Any, Any, Any]]]
+"""Pairs of counts to compare, and (reference, current, scores) to compare along."""
 NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
+TOGETHER = 64  # columns whose evidence is worked out at once: as many as stay in the cache
 MISSING = 0.2  # weight of the evidence in what is missing, beside that in the values
 
 
@@ -93,7 +96,7 @@ def drift(
     if not a.columns:
         raise StateError("the reference has no columns; give a table of the model's good days")
     names = [*a.columns, *(name for name in b.columns if name not in a.columns)]
-    pairs = [_compared(name, a, b) for name in names]
+    pairs = _compared(names, a, b)
     compared = [i for i, (finding, _) in enumerate(pairs) if finding.promise.kind != "none"]
     shown = {compared[i] for i in e_bh([pairs[i][0].evidence for i in compared], alpha)}
     findings = [_decided(finding, i in shown, alpha, relevant) for i, (finding, _) in enumerate(pairs)]
@@ -101,31 +104,41 @@ def drift(
     return Drift(tuple(findings[i] for i in order), {names[i]: dict(pairs[i][1]) for i in order if pairs[i][1]}, alpha)
 
 
-# -- comparing one column ----
+# -- comparing columns ----
 
 
-def _compared(name: str, a: Summary, b: Summary) -> tuple[Finding, dict[str, float]]:
-    """The finding on a column, not yet decided, and its distances."""
+def _compared(names: list[str], a: Summary, b: Summary) -> list[tuple[Finding, dict[str, float]]]:
+    """The finding on every column, not yet decided, and its distances."""
+    found = {name: (finding, dict[str, float]()) for name in names if (finding := _not_compared(name, a, b))}
+    rest = [name for name in names if name not in found]
+    for start in range(0, len(rest), TOGETHER):
+        some = rest[start : start + TOGETHER]
+        states = [(alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])) for name in some]
+        logs = _logs([(mine["kind"], mine["state"], theirs["state"]) for mine, theirs in states])
+        for name, (mine, theirs), known in zip(some, states, logs, strict=True):
+            found[name] = _values(name, mine, mine["state"], theirs["state"], known)
+    return [found[name] for name in names]
+
+
+def _not_compared(name: str, a: Summary, b: Summary) -> Finding | None:
+    """The finding on a column whose values are not compared; None where they are."""
     if name not in b.columns or name not in a.columns:
         there, where, gone = (a, "current", "reference") if name in a.columns else (b, "the reference", "current")
         why = f"{name}: {there.columns[name]['said']} in {there.rows:,} rows of {gone}, absent from {where}. "
-        return _schema(
-            name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out"
-        ), {}
+        return _schema(name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out")
     mine, theirs = alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])
     if mine["kind"] != theirs["kind"] or _of_other_width(mine, theirs):
         why = f"{name}: {mine['said']} in {a.rows:,} rows of the reference, {theirs['said']} in {b.rows:,} rows of current. "
-        return _schema(
-            name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both"
-        ), {}
+        return _schema(name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both")
     if name == "id" or statistic_of(mine["kind"]) is None:
         moves = {"time": "a time moves on its own: compare its hour or its age"}
         why = "ids are new in every row" if name == "id" else moves.get(mine["kind"], "no numbers or names")
-        return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}"), {}
+        return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}")
     if not (a.rows and b.rows):
-        why = f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
-        return _quiet(name, b.rows, why), {}
-    return _values(name, mine, mine["state"], theirs["state"])
+        return _quiet(
+            name, b.rows, f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
+        )
+    return None
 
 
 def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -133,13 +146,16 @@ def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return len(widths) > 1
 
 
-def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[Finding, dict[str, float]]:
+def _values(
+    name: str, column: Mapping[str, Any], a: State, b: State, logs: list[float]
+) -> tuple[Finding, dict[str, float]]:
+    """`logs`: the evidence that `_logs` gives."""
     if column["kind"] == "vector":
         log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
     elif column["kind"] == "number":
-        log_e, found, said = _mean(_number_logs(a, b)), numeric_distances(a, b), _said_numbers(a, b)
+        log_e, found, said = _mean(logs), numeric_distances(a, b), _said_numbers(a, b)
     else:
-        log_e, found, said = _mean(_category_logs(a, b)), category_distances(a, b), _said_categories(a, b)
+        log_e, found, said = _mean(logs), category_distances(a, b), _said_categories(a, b)
     parts = [log_e]
     missing = [[state["n"], state["missing"]] for state in (a, b)]
     if missing[0][1] + missing[1][1]:
@@ -173,32 +189,47 @@ def _mean(logs: list[float]) -> float:
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
 
 
-def _number_logs(a: State, b: State) -> list[float]:
-    """log e-values on runs of the fixed log-buckets, cut by the pooled counts (so they are exact), in place and in scale."""
-    _, p, q = aligned(a, b)
+def _logs(columns: list[tuple[str, State, State]]) -> list[list[float]]:
+    """log e-values of every column (kind, reference, current) of numbers or categories, none of others."""
+    asked = [_ways(*column) for column in columns]
+    single = iter(log_e_values([pair for pairs, _ in asked for pair in pairs]))
+    toward = iter(log_e_towards([shift for _, shifts in asked for shift in shifts]))
+    found = []
+    for (kind, a, b), (pairs, shifts) in zip(columns, asked, strict=True):
+        logs = [next(single) for _ in pairs] + [next(toward) for _ in shifts]
+        if kind == "number" and coarse(a, b):
+            logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
+        found.append(logs)
+    return found
+
+
+def _ways(kind: str, a: State, b: State) -> Ways:
+    if kind == "vector":
+        return [], []
+    return _number_ways(a, b) if kind == "number" else _category_ways(a, b)
+
+
+def _number_ways(a: State, b: State) -> Ways:
+    """Runs of the fixed log-buckets, cut by the pooled counts (so they are exact), and the last in place and in scale."""
+    _, p, q = occupied(a, b)
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
-    logs = [log_e_value(*pair) for pair in pairs]
-    if pairs:
-        place = ranks(sum(pairs[-1]))
-        logs += [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
-    if coarse(a, b):
-        logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
-    return logs
+    place = ranks(sum(pairs[-1])) if pairs else np.zeros(0)
+    return pairs, [(*pairs[-1], scores) for scores in (place, place**2)] if pairs else []
 
 
-def _category_logs(a: State, b: State) -> list[float]:
-    """log e-values on the most frequent categories one by one, on runs by frequency and by name, and along both."""
+def _category_ways(a: State, b: State) -> Ways:
+    """The most frequent categories one by one, runs by frequency and by name, and along both."""
     p, q = category_counts(a, b)
     order = np.argsort(-(p + q), kind="stable")
     if np.count_nonzero(p + q) < 2:
-        return []
-    logs = [log_e_value(_headed(p[order]), _headed(q[order]))]
+        return [], []
+    pairs, shifts = [(_headed(p[order]), _headed(q[order]))], []
     for places in (order, np.arange(len(p))):
         mine, theirs = p[places], q[places]
         cuts = runs(mine + theirs, PARTS[:3])
-        logs += [log_e_value(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
-        logs.append(log_e_toward(mine, theirs, ranks(mine + theirs)))
-    return logs
+        pairs += [(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
+        shifts.append((mine, theirs, ranks(mine + theirs)))
+    return pairs, shifts
 
 
 def _headed(counts: np.ndarray) -> np.ndarray:

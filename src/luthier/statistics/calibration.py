@@ -72,7 +72,7 @@ class Calibration:
             w = w[good]
         p, y = p[good], y[good]
         place = np.minimum((p * self.bins).astype(np.int64), self.bins - 1)
-        order = np.argsort(place, kind="stable")
+        order = np.argsort(place.astype(np.int16), kind="stable")  # short whole numbers are sorted by their digits
         ends = np.cumsum(np.bincount(place, minlength=self.bins))[:-1]
         gap = p - y
         totals = zip(_TOTALS, (gap, gap * gap, gap * gap, (gap * gap) ** 2), strict=True)

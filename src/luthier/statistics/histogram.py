@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from luthier.statistics.base import State, When, column, known_when, log_buckets
 from luthier.sums.weighing import DIGITS, carried, usable, weighed, worth
 from luthier.types import Columns, Estimate
 
-__all__ = ["Histogram", "aligned", "buckets", "middles", "quantile", "reference_runs"]
+__all__ = ["Histogram", "aligned", "buckets", "cut_by_first", "middles", "occupied", "quantile", "reference_runs"]
 
 _FEW = 2048  # so many values are counted without a table of all buckets
 _OCTAVES = 40  # sizes from 2**-40 (9e-13) to 2**40 (1e12) have their buckets
@@ -174,17 +175,19 @@ def _aligned(a: State, b: State) -> tuple[int, np.ndarray, np.ndarray]:
     return first, both[0], both[1]
 
 
-def _edges(numbers: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper size of buckets 1, 2, …; (buckets,) each, in the column's unit."""
-    octave, step = np.divmod(np.abs(numbers) - 1, 1 << bits)
+@cache
+def _sizes(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower and upper size of buckets 1, 2, … to the outermost, and the middle of each, with the same relative error to both."""
+    octave, step = np.divmod(np.arange(2 * _OCTAVES << bits), 1 << bits)
     base = 2.0 ** (octave - _OCTAVES)
-    return base * (1 + step / (1 << bits)), base * (1 + (step + 1) / (1 << bits))
+    low, high = base * (1 + step / (1 << bits)), base * (1 + (step + 1) / (1 << bits))
+    return low, high, 2 * low * high / (low + high)
 
 
 def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(low, high, counts or sums of weights) of every bucket from the first to the last that is not empty, by rising value."""
     numbers = state["first"] + np.arange(len(state["counts"]))
-    low, high = _edges(numbers, state["bits"])
+    low, high = (sizes[np.abs(numbers) - 1] for sizes in _sizes(state["bits"])[:2])
     tiny = 2.0**-_OCTAVES
     lower = np.where(numbers > 0, low, np.where(numbers < 0, -high, -tiny))
     upper = np.where(numbers > 0, high, np.where(numbers < 0, -low, tiny))
@@ -193,8 +196,7 @@ def buckets(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def middles(numbers: np.ndarray, bits: int) -> np.ndarray:
     """The value of each bucket with the same relative error to both ends: 2 · low · high / (low + high)."""
-    low, high = _edges(np.where(numbers == 0, 1, numbers), bits)
-    middles: np.ndarray = np.sign(numbers) * 2 * low * high / (low + high)
+    middles: np.ndarray = np.sign(numbers) * _sizes(bits)[2][np.abs(numbers) - 1]
     return middles
 
 
@@ -204,15 +206,11 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     The interval spans the order statistics of rank n q ± z √(n q (1 - q)) (binomial ranks, normal approximation),
     widened to their buckets' edges; an end whose rank lies outside the sample is NaN.
     """
-    lower, upper, counts = buckets(state)
+    counts = buckets(state)[2]
     total = float(counts.sum())
     if total == 0:
         return Estimate()
     ranks = np.cumsum(counts)
-    lower, upper = lower.copy(), upper.copy()
-    outermost = 2 * _OCTAVES << state["bits"]
-    numbers = state["first"] + np.arange(len(counts))
-    lower[numbers == -outermost], upper[numbers == outermost] = state["min"], state["max"]  # they have no end
     weighted = "weight" in state
     place = int(np.searchsorted(ranks, q * total if weighted else math.floor(1 + q * (state["n"] - 1))))
     middle = float(middles(np.array([state["first"] + place]), state["bits"])[0])
@@ -220,8 +218,8 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     half = z_score(confidence) * math.sqrt(n * q * (1 - q))
     first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
     ranks = ranks * (n / total) if weighted else ranks  # in rows
-    low = max(float(lower[np.searchsorted(ranks, first)]), state["min"]) if first >= 1 else math.nan
-    high = min(float(upper[np.searchsorted(ranks, last)]), state["max"]) if last <= ranks[-1] else math.nan
+    low = max(_ends(state, int(np.searchsorted(ranks, first)))[0], state["min"]) if first >= 1 else math.nan
+    high = min(_ends(state, int(np.searchsorted(ranks, last)))[1], state["max"]) if last <= ranks[-1] else math.nan
     return Estimate(min(max(middle, state["min"]), state["max"]), state["n"], low, high)
 
 
@@ -236,6 +234,17 @@ def _worth_around(sums: np.ndarray, place: int, q: float) -> float:
     return float(mass.sum() / ((1 - q) * below + q * above))
 
 
+def _ends(state: State, place: int) -> tuple[float, float]:
+    """(low, high) of one bucket; the outermost end where the values do."""
+    number = state["first"] + place
+    if number == 0:
+        return -(2.0**-_OCTAVES), 2.0**-_OCTAVES
+    low, high = (float(sizes[abs(number) - 1]) for sizes in _sizes(state["bits"])[:2])
+    if abs(number) == 2 * _OCTAVES << state["bits"]:
+        high = state["max"] if number > 0 else -state["min"]
+    return (low, high) if number > 0 else (-high, -low)
+
+
 def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Counts of both in runs of buckets, cut where the reference passes 1/bins, 2/bins, …
 
@@ -244,13 +253,26 @@ def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndar
     """
     if bins < 2:
         raise StateError(f"bins is {bins}; a distance between two binned samples needs at least 2")
-    _, p, q = aligned(reference, current)
-    total = p.sum()
-    if not total:
+    return cut_by_first(*occupied(reference, current), bins)
+
+
+def occupied(a: State, b: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signed numbers of the buckets that hold a row of either, rising, and both counts; around 0 most buckets are empty."""
+    first, p, q = aligned(a, b)
+    taken = np.flatnonzero((p + q) > 0)  # of truths: in half the time of counts
+    return first + taken, p[taken], q[taken]
+
+
+def cut_by_first(numbers: np.ndarray, p: np.ndarray, q: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """`reference_runs` of what `occupied` gives; a run of empty buckets between two that stand alone is a run too."""
+    reached = np.cumsum(p)
+    if not len(p) or not reached[-1]:
         return np.zeros(0), np.zeros(0)
-    reached = np.cumsum(p) / total
-    ends = np.searchsorted(reached, np.arange(1, bins) / bins) + 1  # a run ends after its bucket
-    alone = np.flatnonzero(p * bins >= total)
-    cuts = np.union1d(ends, [*alone, *(alone + 1)]).astype(np.int64)
-    starts = np.concatenate(([0], cuts[(cuts > 0) & (cuts < len(p))]))
-    return np.add.reduceat(p, starts), np.add.reduceat(q, starts)
+    total = reached[-1]
+    alone = numbers[p * bins >= total].tolist()
+    ends = numbers[np.searchsorted(reached / total, np.arange(1, bins) / bins)].tolist()  # a run ends after its bucket
+    starts = sorted({int(numbers[0]), *alone, *(number + 1 for number in ends + alone)} - {int(numbers[-1]) + 1})
+    places = np.searchsorted(numbers, starts)
+    sums = (np.append(0, counts)[np.append(places, len(p))] for counts in (reached, np.cumsum(q)))
+    first, second = (np.diff(counts) for counts in sums)
+    return first, second

@@ -14,7 +14,7 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts, table
-from luthier.statistics.histogram import aligned, middles, reference_runs
+from luthier.statistics.histogram import cut_by_first, middles, occupied
 
 __all__ = [
     "category_counts",
@@ -40,14 +40,12 @@ def kolmogorov_smirnov(reference: Any, current: Any) -> float:
 
     Smirnov 1939. On the raw values it is exact when every value has its own bin, else a lower bound.
     """
-    p, q = _shares(reference, current)
-    return float(np.abs(np.cumsum(p - q)).max()) if len(p) else math.nan
+    return _largest_gap(_gaps(*_shares(reference, current)))
 
 
 def wasserstein(reference: Any, current: Any, values: Any) -> float:
     """The Wasserstein-1 distance in the unit of `values` (bins,), which rise and stand for their bins. Vallender 1974."""
-    p, q = _shares(reference, current)
-    return float(np.abs(np.cumsum(p - q)[:-1]) @ np.diff(np.asarray(values, np.float64))) if len(p) else math.nan
+    return _area(_gaps(*_shares(reference, current)), values)
 
 
 def psi(reference: Any, current: Any) -> float:
@@ -61,25 +59,17 @@ def psi(reference: Any, current: Any) -> float:
 
 def jensen_shannon(reference: Any, current: Any) -> float:
     """The Jensen–Shannon distance, base 2, in [0, 1]: the root of the divergence (Lin 1991; Endres & Schindelin 2003)."""
-    pair = _shares(reference, current)
-    if not len(pair[0]):
-        return math.nan
-    middle = (pair[0] + pair[1]) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [float(np.where(p > 0, p * np.log2(p / middle), 0.0).sum()) for p in pair]
-    return math.sqrt(min(max(sum(parts) / 2, 0.0), 1.0))
+    return _jensen_shannon(*_shares(reference, current))
 
 
 def hellinger(reference: Any, current: Any) -> float:
     """The Hellinger distance √(½ Σ (√p - √q)²), in [0, 1]. Hellinger 1909."""
-    p, q = _shares(reference, current)
-    return math.sqrt(min(float(((np.sqrt(p) - np.sqrt(q)) ** 2).sum()) / 2, 1.0)) if len(p) else math.nan
+    return _hellinger(*_shares(reference, current))
 
 
 def total_variation(reference: Any, current: Any) -> float:
     """½ Σ |p - q|, in [0, 1]: the share of rows that would have to change their bin."""
-    p, q = _shares(reference, current)
-    return float(np.abs(p - q).sum()) / 2 if len(p) else math.nan
+    return _total_variation(*_shares(reference, current))
 
 
 def chi_square(reference: Any, current: Any) -> float:
@@ -102,15 +92,16 @@ def numeric_distances(reference: State, current: State) -> dict[str, float]:
     Kolmogorov–Smirnov and Wasserstein on all log-buckets; psi and chi-square on 10, the others on 30 bins with equal
     shares of the reference.
     """
-    first, p, q = aligned(reference, current)
-    ten, thirty = (reference_runs(reference, current, bins) for bins in (10, 30))
+    numbers, p, q = occupied(reference, current)
+    ten, thirty = (cut_by_first(numbers, p, q, bins) for bins in (10, 30))
+    gaps, shares = _gaps(*_shares(p, q)), _shares(*thirty)
     found = {
-        "kolmogorov_smirnov": kolmogorov_smirnov(p, q),
-        "wasserstein": wasserstein(p, q, middles(first + np.arange(len(p)), reference["bits"])),
-    }
-    found |= {distance.__name__: distance(*ten) for distance in (psi, chi_square)}
-    found |= {distance.__name__: distance(*thirty) for distance in (jensen_shannon, hellinger, total_variation)}
-    one = np.count_nonzero(p + q) == 1 and coarse(reference, current)
+        "kolmogorov_smirnov": _largest_gap(gaps),
+        "wasserstein": _area(gaps, middles(numbers, reference["bits"])),
+        "psi": psi(*ten), "chi_square": chi_square(*ten),
+        "jensen_shannon": _jensen_shannon(*shares), "hellinger": _hellinger(*shares), "total_variation": _total_variation(*shares),
+    }  # fmt: skip
+    one = len(p) == 1 and coarse(reference, current)
     return dict.fromkeys(found, math.nan) if one else found
 
 
@@ -139,8 +130,11 @@ def category_distances(reference: State, current: State) -> dict[str, float]:
     Bins: every category that their merged state keeps, and one for all others.
     """
     pair = category_counts(reference, current)
-    every = (psi, chi_square, jensen_shannon, hellinger, total_variation)
-    return {distance.__name__: distance(*pair) for distance in every}
+    shares = _shares(*pair)
+    return {
+        "psi": psi(*pair), "chi_square": chi_square(*pair),
+        "jensen_shannon": _jensen_shannon(*shares), "hellinger": _hellinger(*shares), "total_variation": _total_variation(*shares),
+    }  # fmt: skip
 
 
 def category_counts(reference: State, current: State) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +156,44 @@ def _shares(reference: Any, current: Any, extra: float = 0.0) -> tuple[np.ndarra
     p, q = np.asarray(reference, np.float64), np.asarray(current, np.float64)
     if p.shape != q.shape or p.ndim != 1:
         raise StateError(f"counts of shapes {p.shape} and {q.shape} do not share their bins; bin both samples alike")
-    if not (p.sum() > 0 and q.sum() > 0):
+    whole = float(p.sum()), float(q.sum())
+    if not (whole[0] > 0 and whole[1] > 0):
         return np.zeros(0), np.zeros(0)
-    p, q = p + extra, q + extra
-    return p / p.sum(), q / q.sum()
+    if extra:
+        p, q = p + extra, q + extra
+        whole = float(p.sum()), float(q.sum())
+    return p / whole[0], q / whole[1]
+
+
+# -- the same of shares (bins,) of both, none where a sample is empty ----
+
+
+def _gaps(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Between the two distribution functions, at the end of every bin."""
+    gaps: np.ndarray = np.abs(np.cumsum(p - q))
+    return gaps
+
+
+def _largest_gap(gaps: np.ndarray) -> float:
+    return float(gaps.max()) if len(gaps) else math.nan
+
+
+def _area(gaps: np.ndarray, values: Any) -> float:
+    return float(gaps[:-1] @ np.diff(np.asarray(values, np.float64))) if len(gaps) else math.nan
+
+
+def _jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+    if not len(p):
+        return math.nan
+    middle, pair = (p + q) / 2, (p, q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [float(np.where(one > 0, one * np.log2(one / middle), 0.0).sum()) for one in pair]
+    return math.sqrt(min(max(sum(parts) / 2, 0.0), 1.0))
+
+
+def _hellinger(p: np.ndarray, q: np.ndarray) -> float:
+    return math.sqrt(min(float(((np.sqrt(p) - np.sqrt(q)) ** 2).sum()) / 2, 1.0)) if len(p) else math.nan
+
+
+def _total_variation(p: np.ndarray, q: np.ndarray) -> float:
+    return float(np.abs(p - q).sum()) / 2 if len(p) else math.nan

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.evidence.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.evidence.homogeneity import log_e_toward, log_e_values, ranks, runs
 from luthier.statistics.base import State, hash64
 from luthier.tables.discriminant import CUT, ROOT, Basis, direction, fitted
 from luthier.tables.distances import jensen_shannon
@@ -30,6 +30,7 @@ STEP = 256  # of a score, to one standard deviation: coarser than any rounding, 
 PARTS = (2, 4, 8, 16)
 TAILS = (32, 128)
 VIEWS = (0.375, 0.375, 0.25)  # weights: two classifiers, and the distance from the middle
+ROWS = 256  # turned into double precision at a time: they stay in the cache
 LEVEL = 0.2  # chance of a classifier from rows in which nothing has moved: from less there is nothing to learn
 _SALT = 0x5EED
 
@@ -102,7 +103,9 @@ def basis_of(state: State) -> dict[str, Any]:
 def _whitened(basis: Basis, x: Any) -> Any:
     """`luthier.tables.discriminant.whitened` in double precision and then rounded, so that equal rows are equal in any company."""
     scaled = np.clip(x / basis["size"], -1e6, 1e6).astype(np.float64)
-    return np.clip((scaled - basis["middle"]) @ basis["whitening"].astype(np.float64), -CUT, CUT).astype(np.float32)
+    scaled -= basis["middle"]
+    z = scaled @ basis["whitening"].astype(np.float64)
+    return np.clip(z, -CUT, CUT, out=z).astype(np.float32)
 
 
 def compared(known: Mapping[str, Any], current: State) -> tuple[float, dict[str, float]]:
@@ -127,37 +130,42 @@ def compared(known: Mapping[str, Any], current: State) -> tuple[float, dict[str,
 
 def _sizes(z: Any) -> Any:
     """Root mean square of each row of z (n, p), (n,)."""
-    return np.sqrt(np.einsum("ij,ij->i", z, z, dtype=np.float64) / z.shape[1])
+    x = z.astype(np.float64)
+    return np.sqrt(np.einsum("ij,ij->i", x, x) / z.shape[1])
 
 
 def _mean_design(z: Any) -> Any:
     """The mean of `luthier.tables.discriminant.design`, (2 p,)."""
-    squares = np.einsum("ij,ij->j", z, z, dtype=np.float64) / len(z)
-    return np.concatenate([z.mean(axis=0, dtype=np.float64), (squares - 1) / ROOT])
+    x = z.astype(np.float64)
+    squares = np.einsum("ij,ij->j", x, x) / len(z)
+    return np.concatenate([x.mean(axis=0), (squares - 1) / ROOT])
 
 
 def _scores(z: Any, weights: Any) -> Any:
-    """`design(z) @ weights`, (n,), in double precision, from the features that have a weight."""
+    """`design(z) @ weights`, (n,), in double precision, from the features that have a weight; some rows at a time."""
     p, total = z.shape[1], np.zeros(len(z))
     for part, power in ((weights[:p], 1), (weights[p:], 2)):
         used = np.flatnonzero(part)
-        if len(used):
-            x = (z if len(used) == p else z[:, used]).astype(np.float64)
-            total += x @ part[used] if power == 1 else ((x * x) @ part[used] - part[used].sum()) / ROOT
+        for start in range(0, len(z) if len(used) else 0, ROWS):
+            rows = z[start : start + ROWS]
+            x = (rows if len(used) == p else rows[:, used]).astype(np.float64)
+            some = x @ part[used] if power == 1 else ((x * x) @ part[used] - part[used].sum()) / ROOT
+            total[start : start + ROWS] += some
     return total
 
 
 def _seen(reference: Any, current: Any) -> tuple[float, float, float]:
     """Log e-value of two samples of scores, the Jensen–Shannon distance of 16 runs of them, and P(current > reference)."""
-    steps = [np.rint(scores * STEP).astype(np.int64) for scores in (reference, current)]
-    values, places = np.unique(np.concatenate(steps), return_inverse=True)
-    p = np.bincount(places[: len(reference)], minlength=len(values))
-    q = np.bincount(places[len(reference) :], minlength=len(values))
+    steps = np.rint(np.concatenate([reference, current]) * STEP).astype(np.int64)
+    steps -= steps.min()  # few: components are cut and weights have norm 1
+    p, q = (np.bincount(part, minlength=int(steps.max()) + 1) for part in np.split(steps, [len(reference)]))
+    taken = (p + q) > 0
+    p, q = p[taken], q[taken]
     pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
     if not pairs:
         return 0.0, 0.0, 0.5
-    logs = [log_e_value(*pair) for pair in pairs + _tails(p, q)]
-    logs.append(log_e_toward(*pairs[-1], scores=ranks(sum(pairs[-1]))))
+    logs = log_e_values(pairs + _tails(p, q))
+    logs.append(log_e_toward(*pairs[-1], ranks(sum(pairs[-1]))))
     below = np.cumsum(p) - p / 2
     auc = float(below @ q) / (len(reference) * len(current))
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs)), jensen_shannon(*pairs[-1]), auc
