@@ -10,13 +10,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["e_value", "log_e_toward", "log_e_value", "log_gamma", "ranks", "runs"]
+__all__ = [
+    "View",
+    "category_views",
+    "e_value",
+    "log_e_mean",
+    "log_e_toward",
+    "log_e_value",
+    "log_e_values",
+    "log_e_values_toward",
+    "log_gamma",
+    "ordered_views",
+    "ranks",
+    "runs",
+]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
@@ -49,21 +63,27 @@ def log_e_value(reference: Any, current: Any) -> float:
     Raises StateError when the counts differ in length or are not counts.
     """
     m, small, _ = _margins(reference, current)
-    n, total = float(small.sum()), float(m.sum())
-    if n == 0 or len(m) < 2:
-        return 0.0
+    return float(log_e_values(m, small[None])[0])
+
+
+def log_e_values(pooled: Any, samples: Any) -> Floats:
+    """`log_e_value` of many samples (draws, k) from the same pooled counts (k,), all of one size, at most half of the pool."""
+    m, x = np.asarray(pooled, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    total = float(m.sum())
+    n, k = float(x[0].sum()) if len(x) else 0.0, len(m)
+    if n == 0 or np.count_nonzero(m) < 2:
+        return np.zeros(len(x))
+    m, x = m[m > 0], x[:, m > 0]
     s = n / BREADTHS  # (4,)
     a = s[:, None] * (m / total)  # (4, k)
     k = len(m)
-    ones = np.concatenate([m, small, m - small, [total, n, total - n]]) + 1
-    logs = log_gamma(
-        np.concatenate([ones, (a + small).ravel(), a.ravel(), s, s + n])
-    )  # in one pass: it is most of the time
-    ways, tables, (of, chosen, left) = logs[:k] - logs[2 * k : 3 * k], logs[k : 2 * k].sum(), logs[3 * k : 3 * k + 3]
-    above, below = logs[3 * k + 3 : -8].reshape(2, len(s), k).sum(axis=2)
-    null = float(ways.sum() - tables - (of - chosen - left))
-    alternatives = above - below - tables + chosen + logs[-8:-4] - logs[-4:]
-    return float(np.logaddexp.reduce(alternatives)) - math.log(len(s)) - null
+    fixed = log_gamma(np.concatenate([a.ravel(), s, s + n, m + 1, [total + 1, n + 1, total - n + 1]]))
+    base = -fixed[: 4 * k].reshape(4, k).sum(axis=1) + fixed[4 * k : 4 * k + 4] - fixed[4 * k + 4 : 4 * k + 8]
+    ways, of = float(fixed[4 * k + 8 : -3].sum()), float(fixed[-3] - fixed[-2] - fixed[-1])
+    logs = log_gamma(np.concatenate([a[None] + x[:, None], (m - x + 1)[:, None]], axis=1)).sum(axis=2)  # (draws, 5)
+    return (
+        np.logaddexp.reduce(logs[:, :4] + base, axis=1) + logs[:, 4] + (of + float(fixed[-2]) - ways - math.log(len(s)))
+    )
 
 
 def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
@@ -74,23 +94,92 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
     may depend on the pooled counts only. Equal scores are no direction: 0.
     """
     m, small, seen = _margins(reference, current)
-    n, total, k = float(small.sum()), float(m.sum()), len(m)
-    z = np.asarray(scores, dtype=np.float64)[seen]
-    z = z - z @ m / total if k else z
-    spread = math.sqrt(z * z @ m / total) if k else 0.0
+    return float(log_e_values_toward(m, small[None], np.asarray(scores, dtype=np.float64)[seen])[0])
+
+
+def log_e_values_toward(pooled: Any, samples: Any, scores: Any) -> Floats:
+    """`log_e_toward` of many samples (draws, k) from the same pooled counts (k,), all of one size, at most half of the pool."""
+    m, x, z = (np.asarray(given, dtype=np.float64) for given in (pooled, samples, scores))
+    total, n = float(m.sum()), float(x[0].sum()) if len(x) else 0.0
+    z = z - z @ m / total if total else z
+    spread = math.sqrt(z * z @ m / total) if total else 0.0
     if n == 0 or spread < 1e-12:
-        return 0.0
+        return np.zeros(len(x))
     steps = LENGTHS * math.sqrt((1 - n / total) / n) / spread
     tilts = np.exp(np.clip(np.concatenate([steps, -steps])[:, None] * z, -30, 30))  # (10, k)
-    urns = np.ceil(tilts * m * (total / (tilts @ m))[:, None])
-    possible = (urns >= small).all(axis=1)
-    if not possible.any():
-        return -math.inf
-    urns = np.concatenate([urns[possible], m[None]])  # the last is the null
+    urns = np.concatenate([np.ceil(tilts * m * (total / (tilts @ m))[:, None]), m[None]])  # the last is the null
     sizes = urns.sum(axis=1)
-    logs = log_gamma(np.concatenate([urns, urns - small, sizes[:, None], sizes[:, None] - n], axis=1) + 1)
-    chances = (logs[:, :k] - logs[:, k : 2 * k]).sum(axis=1) - logs[:, -2] + logs[:, -1]
-    return float(np.logaddexp.reduce(chances[:-1] - chances[-1])) - math.log(len(tilts))
+    left = urns - x[:, None]  # (draws, 11, k)
+    possible = (left >= 0).all(axis=2)
+    fixed = log_gamma(np.concatenate([urns, sizes[:, None], sizes[:, None] - n], axis=1) + 1)
+    ways = fixed[:, :-2].sum(axis=1) - fixed[:, -2] + fixed[:, -1]  # (11,)
+    logs = np.where(possible, ways - log_gamma(np.maximum(left, 0) + 1).sum(axis=2), -np.inf)
+    return np.logaddexp.reduce(logs[:, :-1] - logs[:, -1:], axis=1) - math.log(len(tilts))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to look at counts (cells,): summed up by `into` (cells, runs; None: as they are), along `scores` or any way."""
+
+    into: Floats | None = None
+    scores: Floats | None = None
+
+    def log_e(self, pooled: Any, samples: Any) -> Floats:
+        """Log e-values of samples (draws, cells) from the pooled counts (cells,)."""
+        m, x = (pooled, samples) if self.into is None else (pooled @ self.into, samples @ self.into)
+        return log_e_values(m, x) if self.scores is None else log_e_values_toward(m, x, self.scores)
+
+
+def log_e_mean(pooled: Any, samples: Any, views: Sequence[View]) -> Floats:
+    """The log of the mean of the e-values of all views, of samples (draws, cells) of one size: an e-value itself."""
+    logs = np.array([view.log_e(pooled, samples) for view in views])  # (views, draws)
+    mean: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(views))
+    return mean
+
+
+def ordered_views(reference: Any, current: Any, parts: Sequence[int]) -> tuple[Floats, Floats, list[View]]:
+    """Counts (cells,) of both in the cells that the views need, and the views: runs, place and scale.
+
+    `reference` and `current` (fine,) are counts in ordered bins; runs are cut by both together: see `runs`.
+    """
+    cuts = runs(reference + current, parts)
+    if not cuts:
+        return np.zeros(1), np.zeros(1), []
+    cells = np.unique(np.concatenate(cuts))
+    p, q = (np.add.reduceat(counts, cells).astype(np.float64) for counts in (reference, current))
+    into = [_into(np.searchsorted(cut, cells, side="right") - 1, len(cut)) for cut in cuts]
+    place = ranks((p + q) @ into[-1])
+    return p, q, [View(one) for one in into] + [View(into[-1], scores) for scores in (place, place**2)]
+
+
+def category_views(
+    reference: Any, current: Any, parts: Sequence[int], single: int
+) -> tuple[Floats, Floats, list[View]]:
+    """Counts (categories,) of both, the most frequent first, and the views: the `single` most frequent one by one, runs by
+    frequency and by name, and along both. The categories come in the order of their names."""
+    pooled = reference + current
+    order = np.argsort(-pooled, kind="stable")
+    p, q = (np.asarray(counts, np.float64)[order] for counts in (reference, current))
+    if np.count_nonzero(pooled) < 2:
+        return p, q, []
+    m, cells = p + q, len(p)
+    views = [View(_into(np.minimum(np.arange(cells), single), min(single, cells) + 1))]
+    for places in (np.arange(cells), np.argsort(order)):  # by frequency, by name
+        for cut in runs(m[places], parts):
+            run = np.empty(cells, np.int64)
+            run[places] = np.searchsorted(cut, np.arange(cells), side="right") - 1
+            views.append(View(_into(run, len(cut))))
+        scores = np.empty(cells)
+        scores[places] = ranks(m[places])
+        views.append(View(None, scores))
+    return p, q, views
+
+
+def _into(run: Any, count: int) -> Floats:
+    """The matrix (cells, count) that sums the cells of every run."""
+    matrix = np.zeros((len(run), count))
+    matrix[np.arange(len(run)), run] = 1
+    return matrix
 
 
 def ranks(pooled: Any) -> Floats:

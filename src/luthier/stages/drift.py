@@ -7,7 +7,7 @@ reference is summed up once (a few KB a column) and kept; the tables may be stre
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.evidence.extremes import log_apart
-from luthier.evidence.homogeneity import log_e_toward, log_e_value, ranks, runs
+from luthier.evidence.homogeneity import View, category_views, log_e_mean, ordered_views
+from luthier.evidence.permutation import FINEST, POOL, by_level, by_to_e, margins_p
 from luthier.statistics.base import State
 from luthier.statistics.histogram import aligned, quantile
 from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
@@ -32,6 +33,8 @@ NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
 MISSING = 0.2  # weight of the evidence in what is missing, beside that in the values
+PLAIN = 0.1  # weight of the e-value as it is, beside that of its p-value among draws
+FAINT = 0.3  # an e-value below this is no evidence at any level: its p-value is not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,16 @@ def drift(
     alpha: float = 0.05,
     relevant: float = 0.0,
     categories: Iterable[str] = (),
+    looks: int = 1,
 ) -> Drift:
     """Compare every column of two tables; a `Summary` stands for a table that was summed up before.
 
     An alarm on values: e-BH over all columns says that the column changed (of the columns named, a share of at most
     `alpha` is wrong on average, whatever the dependence; for one column P(false alarm) <= alpha), and its
     Jensen–Shannon distance is at least `relevant`. The e-value is exact at any size of both tables: see
-    `luthier.evidence.homogeneity`. An alarm on the schema (a column gone, new, or of another kind) is a plain comparison. Times
+    `luthier.evidence.homogeneity`; nine tenths of it are its p-value among draws without a change, as strong as that many
+    columns and `looks` allow (Benjamini & Yekutieli as e-values). `looks`: pairs of tables whose e-values e-BH will
+    take together, such as days against one reference. An alarm on the schema (a column gone, new, or of another kind) is a plain comparison. Times
     move on their own and are not compared. One look a pair of tables: for a stream, use the check column_shift.v1.
 
     >>> rng = np.random.default_rng(0)
@@ -88,13 +94,17 @@ def drift(
     """
     if not 0 < alpha < 1:
         raise StateError(f"alpha is {alpha!r}; the share of false findings lies between 0 and 1")
+    if looks < 1:
+        raise StateError(f"looks is {looks!r}; it counts the pairs of tables that are decided together, one at least")
     named = tuple(categories)
     a, b = summarise(reference, named), summed(current, named)
     if not a.columns:
         raise StateError("the reference has no columns; give a table of the model's good days")
     names = [*a.columns, *(name for name in b.columns if name not in a.columns)]
-    pairs = [_compared(name, a, b) for name in names]
-    compared = [i for i, (finding, _) in enumerate(pairs) if finding.promise.kind != "none"]
+    plain = {name: _not_compared(name, a, b) for name in names}
+    compared = [i for i, name in enumerate(names) if plain[name] is None]
+    among = _Among(max(len(compared), 1) * looks, alpha)
+    pairs = [(found, {}) if (found := plain[name]) else _values(name, a, b, among) for name in names]
     shown = {compared[i] for i in e_bh([pairs[i][0].evidence for i in compared], alpha)}
     findings = [_decided(finding, i in shown, alpha, relevant) for i, (finding, _) in enumerate(pairs)]
     order = sorted(range(len(names)), key=lambda i: (not findings[i].alarm, -findings[i].evidence, i))
@@ -104,28 +114,24 @@ def drift(
 # -- comparing one column ----
 
 
-def _compared(name: str, a: Summary, b: Summary) -> tuple[Finding, dict[str, float]]:
-    """The finding on a column, not yet decided, and its distances."""
+def _not_compared(name: str, a: Summary, b: Summary) -> Finding | None:
+    """The finding on a column that has no values to compare."""
     if name not in b.columns or name not in a.columns:
         there, where, gone = (a, "current", "reference") if name in a.columns else (b, "the reference", "current")
         why = f"{name}: {there.columns[name]['said']} in {there.rows:,} rows of {gone}, absent from {where}. "
-        return _schema(
-            name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out"
-        ), {}
+        return _schema(name, b.rows, why + "Tables to compare have the same columns: bring it back, or leave it out")
     mine, theirs = alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])
     if mine["kind"] != theirs["kind"] or _of_other_width(mine, theirs):
         why = f"{name}: {mine['said']} in {a.rows:,} rows of the reference, {theirs['said']} in {b.rows:,} rows of current. "
-        return _schema(
-            name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both"
-        ), {}
+        return _schema(name, b.rows, why + "A column keeps its kind: convert it, or list it in `categories` for both")
     if name == "id" or statistic_of(mine["kind"]) is None:
         moves = {"time": "a time moves on its own: compare its hour or its age"}
         why = "ids are new in every row" if name == "id" else moves.get(mine["kind"], "no numbers or names")
-        return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}"), {}
+        return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}")
     if not (a.rows and b.rows):
         why = f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
-        return _quiet(name, b.rows, why), {}
-    return _values(name, mine, mine["state"], theirs["state"])
+        return _quiet(name, b.rows, why)
+    return None
 
 
 def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -133,18 +139,26 @@ def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return len(widths) > 1
 
 
-def _values(name: str, column: Mapping[str, Any], a: State, b: State) -> tuple[Finding, dict[str, float]]:
+def _values(name: str, reference: Summary, current: Summary, among: _Among) -> tuple[Finding, dict[str, float]]:
+    """The finding on a column, not yet decided, and its distances."""
+    column = alike(reference.columns[name], current.columns[name])
+    a, b = column["state"], alike(current.columns[name], reference.columns[name])["state"]
+    missing = [[state["n"], state["missing"]] for state in (a, b)]
+    gone = bool(missing[0][1] + missing[1][1])
+    weight = 1 - MISSING if gone else 1.0
     if column["kind"] == "vector":
         log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
+        evidence = weight * math.exp(min(log_e, math.log(LARGEST)))
     elif column["kind"] == "number":
-        log_e, found, said = _mean(_number_logs(a, b)), numeric_distances(a, b), _said_numbers(a, b)
+        _, p, q = aligned(a, b)
+        apart = log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"])) if coarse(a, b) else None
+        evidence, found, said = among.evidence(*ordered_views(p, q, PARTS), weight, apart), numeric_distances(a, b), _said_numbers(a, b)  # fmt: skip
     else:
-        log_e, found, said = _mean(_category_logs(a, b)), category_distances(a, b), _said_categories(a, b)
-    parts = [log_e]
-    missing = [[state["n"], state["missing"]] for state in (a, b)]
-    if missing[0][1] + missing[1][1]:
-        parts = [math.log1p(-MISSING) + parts[0], math.log(MISSING) + log_e_value(*missing)]
-    evidence = math.exp(min(float(np.logaddexp.reduce(parts)), math.log(LARGEST)))
+        views = category_views(*category_counts(a, b), PARTS[:3], SINGLE)
+        evidence, found, said = among.evidence(*views, weight), category_distances(a, b), _said_categories(a, b)
+    if gone:
+        evidence += among.evidence(*(np.array(one, np.float64) for one in missing), [View()], MISSING)
+    evidence = min(evidence, LARGEST)
     told = [said, ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if value == value)]
     shares = [gone / (n + gone) if n + gone else math.nan for n, gone in missing]
     if any(share > 0 for share in shares):
@@ -168,41 +182,35 @@ def _vectors(known: Mapping[str, Any], a: State, b: State) -> tuple[float, dict[
     return log_e, found, f"vectors of {a['width']}: {how}"
 
 
-def _mean(logs: list[float]) -> float:
-    """The log of the mean of e-values given as logs; 0 where there are none."""
-    return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
+@dataclass(frozen=True, slots=True)
+class _Among:
+    """What evidence is for: e-BH at `alpha` over so many `hypotheses`."""
 
+    hypotheses: int
+    alpha: float
 
-def _number_logs(a: State, b: State) -> list[float]:
-    """log e-values on runs of the fixed log-buckets, cut by the pooled counts (so they are exact), in place and in scale."""
-    _, p, q = aligned(a, b)
-    pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
-    logs = [log_e_value(*pair) for pair in pairs]
-    if pairs:
-        place = ranks(sum(pairs[-1]))
-        logs += [log_e_toward(*pairs[-1], scores) for scores in (place, place**2)]
-    if coarse(a, b):
-        logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
-    return logs
+    def evidence(self, p: Any, q: Any, views: Sequence[View], weight: float = 1.0, apart: float | None = None) -> float:
+        """`weight` times an e-value of counts (cells,) of both; `apart`: the log of one more e-value to average with.
 
-
-def _category_logs(a: State, b: State) -> list[float]:
-    """log e-values on the most frequent categories one by one, on runs by frequency and by name, and along both."""
-    p, q = category_counts(a, b)
-    order = np.argsort(-(p + q), kind="stable")
-    if np.count_nonzero(p + q) < 2:
-        return []
-    logs = [log_e_value(_headed(p[order]), _headed(q[order]))]
-    for places in (order, np.arange(len(p))):
-        mine, theirs = p[places], q[places]
-        cuts = runs(mine + theirs, PARTS[:3])
-        logs += [log_e_value(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
-        logs.append(log_e_toward(mine, theirs, ranks(mine + theirs)))
-    return logs
-
-
-def _headed(counts: np.ndarray) -> np.ndarray:
-    return np.append(counts[:SINGLE], counts[SINGLE:].sum())
+        A tenth is the e-value as it is, which knows no smallest p-value; the rest is what its p-value among draws is worth.
+        Where draws cannot be as rare as so many hypotheses ask, and where nothing is drawn, all is the e-value.
+        """
+        m, x = p + q, min(p, q, key=np.sum)
+        if not views or not x.any():
+            return weight if apart is None else weight * (1 + math.exp(min(apart, math.log(LARGEST)))) / 2
+        log_e = float(log_e_mean(m, x[None], views)[0])
+        level = self.alpha * weight * (1 - PLAIN)
+        finest = by_level(self.hypotheses, level)
+        if apart is not None:
+            count = len(views)
+            log_e = float(np.logaddexp(log_e + math.log(count), apart)) - math.log(count + 1)
+        plain = weight * math.exp(min(log_e, math.log(LARGEST)))
+        if apart is not None or finest < FINEST or m.sum() >= POOL:
+            return plain
+        if log_e < math.log(FAINT) or PLAIN * plain >= self.hypotheses / self.alpha:  # not needed for the decision
+            return PLAIN * plain
+        drawn = margins_p(m, x, lambda samples: log_e_mean(m, samples, views), finest)
+        return PLAIN * plain + weight * (1 - PLAIN) * by_to_e(drawn, self.hypotheses, level)
 
 
 def _said_numbers(a: State, b: State) -> str:
