@@ -81,9 +81,9 @@ def log_e_values(pooled: Any, samples: Any) -> Floats:
     base = -fixed[: 4 * k].reshape(4, k).sum(axis=1) + fixed[4 * k : 4 * k + 4] - fixed[4 * k + 4 : 4 * k + 8]
     ways, of = float(fixed[4 * k + 8 : -3].sum()), float(fixed[-3] - fixed[-2] - fixed[-1])
     logs = log_gamma(np.concatenate([a[None] + x[:, None], (m - x + 1)[:, None]], axis=1)).sum(axis=2)  # (draws, 5)
-    return (
-        np.logaddexp.reduce(logs[:, :4] + base, axis=1) + logs[:, 4] + (of + float(fixed[-2]) - ways - math.log(len(s)))
-    )
+    shared = of + float(fixed[-2]) - ways - math.log(len(s))
+    found: Floats = np.logaddexp.reduce(logs[:, :4] + base, axis=1) + logs[:, 4] + shared
+    return found
 
 
 def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
@@ -114,7 +114,8 @@ def log_e_values_toward(pooled: Any, samples: Any, scores: Any) -> Floats:
     fixed = log_gamma(np.concatenate([urns, sizes[:, None], sizes[:, None] - n], axis=1) + 1)
     ways = fixed[:, :-2].sum(axis=1) - fixed[:, -2] + fixed[:, -1]  # (11,)
     logs = np.where(possible, ways - log_gamma(np.maximum(left, 0) + 1).sum(axis=2), -np.inf)
-    return np.logaddexp.reduce(logs[:, :-1] - logs[:, -1:], axis=1) - math.log(len(tilts))
+    found: Floats = np.logaddexp.reduce(logs[:, :-1] - logs[:, -1:], axis=1) - math.log(len(tilts))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,9 @@ def _values(name: str, reference: Summary, current: Summary, among: _Among) -> t
         views = category_views(*category_counts(a, b), PARTS[:3], SINGLE)
         evidence, found, said = among.evidence(*views, weight), category_distances(a, b), _said_categories(a, b)
     if gone:
-        evidence += among.evidence(*(np.array(one, np.float64) for one in missing), [View()], MISSING)
+        evidence += among.evidence(
+            np.array(missing[0], np.float64), np.array(missing[1], np.float64), [View()], MISSING
+        )
     evidence = min(evidence, LARGEST)
     told = [said, ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if value == value)]
     shares = [gone / (n + gone) if n + gone else math.nan for n, gone in missing]
