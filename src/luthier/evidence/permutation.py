@@ -13,8 +13,8 @@ __all__ = ["FINEST", "POOL", "by_level", "by_to_e", "margins_p"]
 
 ENOUGH = 20  # draws at least as strange as what was seen, after which the p-value is known well enough
 MOST = 9_999  # draws
-FINEST = 2 / (MOST + 1)
-"""The smallest p-value that so many draws tell well enough to be asked for."""
+FINEST = 1 / (MOST + 1)
+"""The smallest p-value that so many draws can tell."""
 POOL = 10**9  # rows; numpy draws from fewer
 
 
