@@ -73,7 +73,7 @@ def one_look(kind: str, reference: int, window: int, repetitions: int, moved: bo
     rng = np.random.default_rng([KINDS.index(kind), reference, window, moved])
     good = {str(i): draw(kind, rng, reference) for i in range(repetitions)}
     now = {name: draw(kind, rng, window, moved) for name in good}
-    counts: dict[str, int] = {"drift": sum(one.evidence >= 20 for one in drift(good, now).findings)}
+    counts: dict[str, int] = {"drift": sum(bool(drift({"x": good[name]}, {"x": now[name]}).drifted) for name in good)}
     for name in good:
         for rule, flagged in rules(good[name], now[name]).items():
             counts[rule] = counts.get(rule, 0) + flagged

@@ -206,6 +206,54 @@ def test_a_wrong_report_is_exit_code_two(call: Call, tmp_path: Path, arguments: 
     assert words in err
 
 
+FILES = ("--reference", "a.csv", "--current", "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "way_out"),
+    [
+        (("report", "--category", "zip"), "--category", "--kind drift --reference GOOD"),
+        (("report", "--strict"), "--strict", "`luthier report --compare`"),
+        (("report", "--since", "2026-03-01"), "--since", "`luthier report --kind performance`"),
+        (("report", "--kind", "drift", "--at", "time"), "--at", "--kind drift --reference GOOD --current NEW"),
+        (("report", "--kind", "performance", "--task", "binary"), "--task", "--kind performance --reference GOOD"),
+        (("report", "--kind", "quality", "--relevant", "0.1"), "--relevant", "--kind drift"),
+        (("report", "--kind", "drift", *FILES, "--column", "target=x"), "--column", "--kind performance --reference"),
+        (("report", *FILES, "--task", "binary"), "--task", "--kind performance --reference"),
+        (("report", "--kind", "performance", *FILES, "--category", "x"), "--category", "--kind quality --reference"),
+        (("report", *FILES, "--since", "2026-03-01"), "--since", "--kind drift`"),
+        (("report", *FILES, "--file", "other.yaml"), "--file", "--kind drift`"),
+        (("report", "--compare", "--every", "day"), "--every", "--kind drift`"),
+        (("report", "--compare", *FILES), "--reference", "--kind drift --reference"),
+        (("report", "--compare", "--kind", "drift"), "--kind", "`luthier report --kind drift`"),
+        (("labels", "--import", "plan.csv", "--for", "accuracy"), "--for", "`luthier labels N`"),
+        (("labels", "--import", "plan.csv", "--out", "other.csv"), "--out", "`luthier labels N --out FILE`"),
+        (("labels", "5", "--blind"), "--blind", "`luthier labels N --out FILE`"),
+        (("labels", "5", "--candidate", "v2"), "--candidate", "`luthier labels N --for better`"),
+        (("page", "--why", "on it"), "--why", "`luthier page ack p3`"),
+        (("page", "list", "--hours", "8"), "--hours", "`luthier page snooze p3`"),
+        (("page", "ack", "p1", "--hours", "8"), "--hours", "`luthier page snooze p3`"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_be_ignored_is_refused(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], option: str, way_out: str
+) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n2,3\n")
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert f"{option} was given, but `luthier {arguments[0]}" in err
+    assert way_out in err
+    assert "leave it out" in err
+
+
+def test_every_option_of_a_report_is_read_by_some_form() -> None:
+    import typer
+
+    command = typer.main.get_command(cli.app).commands["report"]  # type: ignore[attr-defined]
+    read = {name for names in cli.seeing._REPORTS.values() for name in names.split()}
+    assert {parameter.name for parameter in command.params} - read <= {"out", "as_json"}
+
+
 def test_labels_are_planned_written_and_taken_back(call: Call, project: Path, tweets: list[Record]) -> None:
     opened = luthier.open(project)
     adapter = opened.task().adapter(opened.registry.folder(opened.versions()[0]))

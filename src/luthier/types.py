@@ -90,6 +90,10 @@ class Finding:
     `value` is the measured number, `limit` what it is held against, `evidence` the e-value (or e-detector statistic)
     capped at 1e300, `n` the observations behind it, `at` the event time of the newest of them, `why` one sentence a
     person can act on. A check leaves `subject`, `slice` and `at` empty; the monitor or the gate fills them in.
+
+    `parts`: of a check that watches many columns, those with evidence that reaches the promise's level, each with its
+    share of the evidence, strongest first; when nothing changed the shares of all columns add up to no more on average than
+    one e-value, or e-detector, may have. None: the check has no parts.
     """
 
     check: str
@@ -103,6 +107,7 @@ class Finding:
     subject: str = ""
     slice: str = ""
     at: datetime | None = None
+    parts: tuple[tuple[str, float], ...] | None = None
 
 
 Action: TypeAlias = Literal["none", "alert", "label", "retrain", "shadow", "canary", "promote", "reject", "rollback"]

@@ -152,8 +152,13 @@ class ColumnShift:
             why += ". Look at where the column comes from; a shift may or may not be harm"
         return Finding(
             check=self.name, value=value, limit=limit, evidence=float(_evidence(memory["m"][None])[0]), promise=self.promise,
-            alarm=bool(memory["alarm_n"]), n=n, why=why,
+            alarm=bool(memory["alarm_n"]), n=n, why=why, parts=self._parts(known, strength),
         )  # fmt: skip
+
+    def _parts(self, known: Memory, strength: Any) -> tuple[tuple[str, float], ...]:
+        """The columns that reach `arl` with their share of the mean; the strengths add up to it."""
+        order = [j for j in np.argsort(-strength, kind="stable").tolist() if strength[j] >= self.arl]
+        return tuple((known["columns"][j]["name"], min(float(strength[j]), LARGEST)) for j in order)
 
 
 # -- bets on all parts of all columns, side by side ----

@@ -177,7 +177,16 @@ class TableQuality:
         return Finding(
             check=self.name, value=float(value), limit=float(limits[worst]), promise=self.promise, n=n, why=why + extra,
             alarm=bool(shown.any()), evidence=min(float(evidence.max()) / len(limits), LARGEST),
+            parts=self._parts(known, evidence / len(limits)),
         )  # fmt: skip
+
+    def _parts(self, known: Memory, shares: np.ndarray) -> tuple[tuple[str, float], ...]:
+        """The columns of which some rule reaches `arl` with its share (rules,) of the union bound, by its strongest rule."""
+        best: dict[str, float] = {}
+        for i in np.argsort(-shares, kind="stable").tolist():
+            if shares[i] >= self.arl:
+                best.setdefault(known["rules"][i][0], min(float(shares[i]), LARGEST))
+        return tuple(best.items())
 
 
 def _evidence(log: np.ndarray) -> np.ndarray:

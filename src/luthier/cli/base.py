@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ __all__ = [
     "number",
     "opened",
     "plain",
+    "refuse_unread",
     "scoring",
     "show",
     "stopping",
@@ -104,6 +105,25 @@ def number(version: str | None) -> int | None:
     if not version.removeprefix("v").isdigit():
         raise UsageError(f"{version!r} is not a version: give one such as v2; `luthier versions` lists them")
     return int(version.removeprefix("v"))
+
+
+def refuse_unread(context: typer.Context, form: str, reads: Mapping[str, str]) -> None:
+    """Refuse an option that was given and that this form of the verb would ignore.
+
+    `reads`: every form, as it is written after the verb, and the options that it reads, by spaces. An option that stands in
+    none of them is read by all. Raises UsageError.
+    """
+    verb = f"luthier {context.info_name}"  # not the whole path: that begins with how Python was started
+    for parameter in context.command.params:
+        forms = [
+            f"`{verb} {one}`".replace(" `", "`") for one, names in reads.items() if parameter.name in names.split()
+        ]
+        mine = f"`{verb} {form}`".replace(" `", "`")
+        source = context.get_parameter_source(parameter.name or "")
+        if forms and mine not in forms and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"{parameter.opts[0]} was given, but {mine} does not read it: leave it out, or use {' or '.join(forms)}"
+            )
 
 
 def windows(every: str | None) -> str | float | None:

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.base import HERE, File, Json, app, emit, number, opened, tell
+from luthier.cli.base import HERE, File, Json, app, emit, number, opened, refuse_unread, tell
 from luthier.errors import UsageError
+
+_FORMS = {"N": "budget decision pool seed", "--import FILE": "taken"}  # form of `labels` → the options it reads
 
 
 @app.command()
 def labels(
+    context: typer.Context,
     budget: Annotated[int | None, typer.Argument(help="How many records to label.")] = None,
     decision: Annotated[
         str,
@@ -39,6 +42,9 @@ def labels(
     """
     if (budget is None) == (taken is None):
         raise UsageError("give either the number of records to label, or --import FILE with labels that came back")
+    refuse_unread(context, "N" if taken is None else "--import FILE", _FORMS)
+    refuse_unread(context, "" if taken is not None or out is None else "N --out FILE", {"N --out FILE": "out blind"})
+    refuse_unread(context, f"N --for {decision}" if taken is None else "", {"N --for better": "candidate"})
     with opened(file) as project:
         if taken is not None:
             _tell_taken(project.take_labels(taken), as_json)

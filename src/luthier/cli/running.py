@@ -18,6 +18,7 @@ from luthier.cli.base import (
     emit,
     number,
     opened,
+    refuse_unread,
     stopping,
     tell,
     tell_fleet,
@@ -147,8 +148,12 @@ def fleet(
     raise typer.Exit(1 if seen.calling or seen.unwatched else 0)
 
 
+_ACTIONS = {"list": "", "ack p3": "name why", "snooze p3": "name hours why"}  # form of `page` → the options it reads
+
+
 @app.command()
 def page(
+    context: typer.Context,
     action: Annotated[str, typer.Argument(help="list, ack or snooze.")] = "list",
     name: Annotated[str, typer.Argument(help="A page, such as p3.")] = "",
     hours: Annotated[float, typer.Option("--hours", help="How long a snoozed page calls nobody.")] = 24.0,
@@ -164,6 +169,7 @@ def page(
         raise UsageError(
             f"cannot {action} {name!r}: say `luthier page list`, `page ack p3` or `page snooze p3 --hours 8`"
         )
+    refuse_unread(context, action if action == "list" else f"{action} p3", _ACTIONS)
     with opened(file) as project:
         if action == "list":
             tell_pages(project.pages(), as_json)

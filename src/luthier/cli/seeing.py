@@ -10,7 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.base import HERE, File, Json, app, bar_for, columns, emit, opened, scoring, show, tell, utc, windows
+from luthier.cli.base import (
+    HERE,
+    File,
+    Json,
+    app,
+    bar_for,
+    columns,
+    emit,
+    opened,
+    refuse_unread,
+    scoring,
+    show,
+    tell,
+    utc,
+    windows,
+)
 from luthier.errors import UsageError
 
 
@@ -65,8 +80,22 @@ def history(file: File = HERE, as_json: Json = False) -> None:
     show(terminal.decisions_table(story))
 
 
+_CUT = "every chunk alpha strict"
+_REPORTS = {  # form of `report` → the options it reads
+    "": "file",
+    "--compare": "projects compare strict file",
+    "--kind drift": f"kind since until relevant file {_CUT}",
+    "--kind performance": f"kind since until file {_CUT}",
+    "--kind quality": f"kind since until file {_CUT}",
+    "--kind drift --reference GOOD --current NEW": f"kind reference current at category relevant {_CUT}",
+    "--kind performance --reference GOOD --current NEW": f"kind reference current at column task labels {_CUT}",
+    "--kind quality --reference GOOD --current NEW": f"kind reference current at category {_CUT}",
+}
+
+
 @app.command()
 def report(
+    context: typer.Context,
     projects: Annotated[
         list[Path] | None, typer.Argument(help="With --compare: the projects, each a luthier.yaml or its folder.")
     ] = None,
@@ -118,10 +147,14 @@ def report(
     """
     from luthier import reports
 
-    asked = bool(kind or compare or reference or current)
+    of_files = bool(reference or current)
     if projects and not compare:
         raise UsageError(f"{projects[0]} is no option: to compare projects say --compare {projects[0]} …")
-    if not asked:
+    form = "--compare" if compare else f"--kind {kind or 'drift'}" if kind or of_files else ""
+    form += " --reference GOOD --current NEW" if of_files and not compare else ""
+    if form in _REPORTS:  # another kind is refused below, with the kinds there are
+        refuse_unread(context, form, _REPORTS)
+    if not form:
         with opened(file) as project:
             paths = project.report(out)
         tell(as_json, paths, f"wrote {paths.html}")
@@ -135,7 +168,7 @@ def report(
             options |= {"at": at, "relevant": relevant, "categories": category or ()}
             options |= {"task": scoring(task, labels), "columns": columns(column)}
             made = reports.of_files(kind or "drift", reference, current, bar, **options)
-        elif reference or current:
+        elif of_files:
             raise UsageError("a report on files needs both: --reference and --current")
         else:
             made = reports.of_project(kind, stack.enter_context(opened(file)), utc(since), utc(until), relevant=relevant, **options)  # fmt: skip

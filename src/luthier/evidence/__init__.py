@@ -356,17 +356,19 @@ def p_to_e(p: float) -> float:
     return min((1 - p + p * log) / (p * log * log), LARGEST)
 
 
-def e_bh(evidence: Sequence[float], alpha: float) -> list[int]:
+def e_bh(evidence: Sequence[float], alpha: float, weight: float | None = None) -> list[int]:
     """Indices that e-BH rejects: false discovery rate <= alpha under any dependence (Wang & Ramdas 2022).
 
     The largest k for which the k-th largest e-value is at least n / (alpha k). NaN counts as no evidence. For
-    e-detectors hand in M_t / t.
+    e-detectors hand in M_t / t. `weight` (default n) is how much the means of all e-values may add up to when all nulls are true: for
+    e-values that share one, or that were left out because they are small (weighted e-BH, as p-values' weights of Genovese,
+    Roeder & Wasserman 2006).
 
     >>> e_bh([80.0, 1.0, 40.0], 0.05)
     [0, 2]
     """
     values = np.nan_to_num(np.asarray(evidence, dtype=np.float64), nan=0.0)
     order = np.argsort(-values, kind="stable")
-    needed = len(values) / (alpha * np.arange(1, len(values) + 1))
+    needed = (len(values) if weight is None else weight) / (alpha * np.arange(1, len(values) + 1))
     passing = np.flatnonzero(values[order] >= needed)
     return sorted(int(i) for i in order[: passing[-1] + 1]) if passing.size else []

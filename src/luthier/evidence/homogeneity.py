@@ -18,7 +18,18 @@ import numpy as np
 
 from luthier.errors import StateError
 
-__all__ = ["e_value", "log_e_toward", "log_e_towards", "log_e_value", "log_e_values", "log_gamma", "ranks", "runs"]
+__all__ = [
+    "e_value",
+    "log_e_samples",
+    "log_e_samples_toward",
+    "log_e_toward",
+    "log_e_towards",
+    "log_e_value",
+    "log_e_values",
+    "log_gamma",
+    "ranks",
+    "runs",
+]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 LENGTHS = np.array([2.5, 4.0, 6.0, 9.0, 14.0])
@@ -60,36 +71,41 @@ def log_e_values(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
     """`log_e_value` of every pair of counts, in one pass: what a pair comes to does not depend on the others."""
     if not pairs:
         return []
-    every = [_pair(*pair) for pair in pairs]
-    sizes = [both.shape[1] for both in every]
-    both = _counted(np.concatenate(every, axis=1))  # (2, K): the bins of all pairs side by side
-    rows = np.add.reduceat(both, np.cumsum([0, *sizes[:-1]]), axis=1)  # (2, P)
-    n, total, pooled = rows.min(axis=0), rows.sum(axis=0), both[0] + both[1]
-    seen = (pooled > 0).astype(np.int64)
-    bins = np.add.reduceat(seen, np.cumsum([0, *sizes[:-1]]))
-    told = (n > 0) & (bins > 1)
-    kept = np.repeat(told, sizes) & (seen > 0)
-    small = np.where(np.repeat(rows[0] <= rows[1], sizes), both[0], both[1])
-    found = np.zeros(len(pairs))
-    if told.any():
-        found[told] = _mixed(pooled[kept], small[kept], bins[told], n[told], total[told])
-    logs_e: list[float] = found.tolist()
+    margins = [_margins(*pair) for pair in pairs]
+    pooled, small = (np.concatenate(every) for every in zip(*margins, strict=True))
+    logs_e: list[float] = log_e_samples(pooled, small[None], [len(m) for m, _ in margins])[0].tolist()
     return logs_e
 
 
+def log_e_samples(pooled: Floats, samples: Floats, sizes: Any) -> Floats:
+    """`log_e_value` (draws, P) of samples (draws, K) from the pooled counts (K,) of P columns, `sizes` (P,) bins each.
+
+    The samples of one column are all of one size, at most half of its pool.
+    """
+    starts = np.cumsum(sizes) - sizes
+    n, total, seen = np.add.reduceat(samples[0], starts), np.add.reduceat(pooled, starts), pooled > 0
+    bins = np.add.reduceat(seen.astype(np.int64), starts)
+    told, found = (n > 0) & (bins > 1), np.zeros((len(samples), len(starts)))
+    if told.any():
+        kept = np.repeat(told, sizes) & seen
+        found[:, told] = _mixed(pooled[kept], samples[:, kept], bins[told], n[told], total[told])
+    return found
+
+
 def _mixed(m: Floats, small: Floats, sizes: Any, n: Floats, total: Floats) -> Floats:
-    """Log e-values (P,) of pooled and small counts (K,) of P pairs, whose bins, none empty, lie side by side."""
+    """Log e-values (draws, P) of pooled counts (K,) and samples (draws, K) in P runs of bins, of which none is empty.
+
+    What stands in both likelihoods is left out: the factorials of the sample and of its size.
+    """
     starts, k, p = np.cumsum(sizes) - sizes, len(m), len(n)
     s = n / BREADTHS[:, None]  # (4, P)
     a = np.repeat(s, sizes, axis=1) * (m / np.repeat(total, sizes))  # (4, K)
-    logs = log_gamma(np.concatenate([a + small, a, s, s + n], axis=1))
-    ones = _log_factorials(np.concatenate([m, small, m - small, total, n, total - n]))
-    ways, tables = np.add.reduceat([ones[:k] - ones[2 * k : 3 * k], ones[k : 2 * k]], starts, axis=1)
-    of, chosen, left = ones[3 * k :].reshape(3, p)
-    rises = np.add.reduceat(logs[:, :k] - logs[:, k : 2 * k], starts, axis=1)  # (4, P)
-    alternatives = rises - tables + chosen + logs[:, 2 * k : 2 * k + p] - logs[:, 2 * k + p :]
-    null = ways - tables - (of - chosen - left)
-    logs_e: Floats = np.logaddexp.reduce(alternatives, axis=0) - math.log(len(s)) - null
+    logs = log_gamma(np.concatenate([a, s, s + n], axis=1))
+    whole = _log_factorials(np.concatenate([m, total, total - n]))
+    rises = np.add.reduceat(log_gamma(a + small[:, None]) - logs[:, :k], starts, axis=2)  # (draws, 4, P)
+    alternatives = np.logaddexp.reduce(rises + (logs[:, k : k + p] - logs[:, k + p :]), axis=1) - math.log(len(s))
+    ways = np.add.reduceat(whole[:k] - _log_factorials(m - small), starts, axis=1)
+    logs_e: Floats = alternatives - (ways - (whole[k : k + p] - whole[k + p :]))
     return logs_e
 
 
@@ -105,43 +121,47 @@ def log_e_toward(reference: Any, current: Any, scores: Any) -> float:
 
 def log_e_towards(shifts: Sequence[tuple[Any, Any, Any]]) -> list[float]:
     """`log_e_toward` of every (reference, current, scores), in one pass for those of about as many bins."""
-    every = [_pair(reference, current) for reference, current, _ in shifts]
-    widths, found = [32 * -(-pair.shape[1] // 32) for pair in every], np.zeros(len(shifts))
+    every = [(*_margins(reference, current), scores) for reference, current, scores in shifts]
+    widths, found = [32 * -(-len(m) // 32) for m, _, _ in every], np.zeros(len(shifts))
     for width in set(widths):  # each to a multiple of 32, so that its sums are the same in any company
         some = [i for i, other in enumerate(widths) if other == width]
-        both, z = np.zeros((2, len(some), width)), np.zeros((len(some), width))
+        wide = np.zeros((3, len(some), width))
         for row, i in enumerate(some):
-            both[:, row, : every[i].shape[1]] = every[i]
-            z[row, : len(shifts[i][0])] = shifts[i][2]
-        found[some] = _toward(_counted(both), z)
+            for part, given in zip(wide, every[i], strict=True):
+                part[row, : len(given)] = given
+        found[some] = log_e_samples_toward(wide[0], wide[1][:, None], wide[2])[:, 0]
     logs_e: list[float] = found.tolist()
     return logs_e
 
 
-def _toward(both: Floats, z: Floats) -> Floats:
-    """Log e-values (B,) of counts (2, B, k) along scores (B, k); bins that hold none weigh nothing."""
-    rows, m = both.sum(axis=2), both[0] + both[1]
-    n, total = rows.min(axis=0), rows.sum(axis=0)
-    z = z - ((z * m).sum(axis=1) / np.maximum(total, 1))[:, None]
-    spread = np.sqrt((z * z * m).sum(axis=1) / np.maximum(total, 1))
-    told, found = (n > 0) & (spread >= 1e-12), np.zeros(len(n))
+def log_e_samples_toward(pooled: Floats, samples: Floats, scores: Floats) -> Floats:
+    """`log_e_toward` (B, draws) of samples (B, draws, k) from the pooled counts (B, k) along scores (B, k).
+
+    The samples from one pool are all of one size, at most half of it; bins that hold none weigh nothing.
+    """
+    n, total = samples[:, 0].sum(axis=1), pooled.sum(axis=1)
+    z = scores - ((scores * pooled).sum(axis=1) / np.maximum(total, 1))[:, None]
+    spread = np.sqrt((z * z * pooled).sum(axis=1) / np.maximum(total, 1))
+    told, found = (n > 0) & (spread >= 1e-12), np.zeros(samples.shape[:2])
     if told.any():
-        small = np.where((rows[0] <= rows[1])[:, None], both[0], both[1])
-        found[told] = _tilted(m[told], small[told], z[told] / spread[told, None], n[told], total[told])
+        found[told] = _tilted(pooled[told], samples[told], z[told] / spread[told, None], n[told], total[told])
     return found
 
 
 def _tilted(m: Floats, small: Floats, z: Floats, n: Floats, total: Floats) -> Floats:
-    """Log e-values (B,) of pooled and small counts (B, k) along scores z (B, k) of mean 0 and variance 1."""
+    """Log e-values (B, draws) of pooled counts (B, k) and samples (B, draws, k), along z (B, k) of mean 0 and variance 1."""
     steps = LENGTHS * np.sqrt((1 - n / total) / n)[:, None]
     tilts = np.exp(np.clip(np.concatenate([steps, -steps], axis=1)[:, :, None] * z[:, None], -30, 30))  # (B, 10, k)
     sums = tilts @ m[:, :, None]
     urns = np.concatenate([np.ceil(tilts * m[:, None] * (total[:, None, None] / sums)), m[:, None]], axis=1)
-    possible, sizes = (urns >= small[:, None]).all(axis=2), urns.sum(axis=2)  # (B, 11), the last is the null
-    chances = (_log_factorials(urns) - _log_factorials(np.maximum(urns - small[:, None], 0))).sum(axis=2)
-    chances += _log_factorials(np.maximum(sizes - n[:, None], 0)) - _log_factorials(sizes)
-    gains = np.where(possible, chances - chances[:, -1:], -np.inf)[:, :-1]
-    logs_e: Floats = np.logaddexp.reduce(gains, axis=1) - math.log(2 * len(LENGTHS))
+    sizes, left = (
+        urns.sum(axis=2),
+        urns[:, None] - small[:, :, None],
+    )  # (B, 11), the last is the null; (B, draws, 11, k)
+    chances = (_log_factorials(urns)[:, None] - _log_factorials(np.maximum(left, 0))).sum(axis=3)  # (B, draws, 11)
+    chances += (_log_factorials(np.maximum(sizes - n[:, None], 0)) - _log_factorials(sizes))[:, None]
+    gains = np.where((left >= 0).all(axis=3), chances - chances[:, :, -1:], -np.inf)[:, :, :-1]
+    logs_e: Floats = np.logaddexp.reduce(gains, axis=2) - math.log(2 * len(LENGTHS))
     return logs_e
 
 
@@ -152,18 +172,15 @@ def ranks(pooled: Any) -> Floats:
     return np.array([score(share) for share in np.clip(middle, 1e-12, 1 - 1e-12).tolist()])
 
 
-def _pair(reference: Any, current: Any) -> Floats:
-    """Both counts (2, k); one empty bin where there is none."""
-    pair = [np.asarray(counts, dtype=np.float64) for counts in (reference, current)]
-    if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
+def _margins(reference: Any, current: Any) -> tuple[Floats, Floats]:
+    """Pooled counts (k,) and those of the smaller sample; one empty bin where there is none."""
+    p, q = (np.asarray(counts, dtype=np.float64) for counts in (reference, current))
+    if p.shape != q.shape or p.ndim != 1:
         raise StateError(NO_PAIR)
-    return np.stack(pair) if len(pair[0]) else np.zeros((2, 1))
-
-
-def _counted(counts: Floats) -> Floats:
-    if not (counts.min(initial=0.0) >= 0 and counts.max(initial=0.0) < math.inf):  # NaN is neither
+    pooled = p + q
+    if not (min(p.min(initial=0.0), q.min(initial=0.0)) >= 0 and pooled.max(initial=0.0) < math.inf):  # NaN is neither
         raise StateError(NO_PAIR)
-    return counts
+    return (pooled, p if p.sum() <= q.sum() else q) if len(p) else (np.zeros(1), np.zeros(1))
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:

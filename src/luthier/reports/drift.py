@@ -39,7 +39,7 @@ def report(
     states, left_out = fold(current, series, lambda state, part: _step(state, part, named))
     if not states:
         raise StateError("the current table has no part at all; give a table, if need be one without rows")
-    found = [_Compared(window, state, drift(base, state, alpha=alpha, relevant=relevant, categories=named)) for window, state in states.items()]  # fmt: skip
+    found = [_Compared(window, state, drift(base, state, alpha=alpha, relevant=relevant, categories=named, looks=len(states))) for window, state in states.items()]  # fmt: skip
     every = [replace(one, slice=_slice(each.window, series)) for each in found for one in each.drift.findings]
     findings = decided(every, alpha, lambda one: math.isnan(one.value) or one.value >= relevant)
     loud = {(one.subject, one.slice) for one in findings if one.alarm}

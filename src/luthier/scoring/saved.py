@@ -96,4 +96,6 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 def _finding(plain: dict[str, Any]) -> Finding:
     at = datetime.fromisoformat(plain["at"]) if plain["at"] else None
-    return Finding(**{**plain, "promise": Promise(*plain["promise"]), "at": at})
+    parts = plain.get("parts")
+    parts = None if parts is None else tuple((name, evidence) for name, evidence in parts)
+    return Finding(**{**plain, "promise": Promise(*plain["promise"]), "at": at, "parts": parts})

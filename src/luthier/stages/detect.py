@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,11 @@ def page(findings: Sequence[Finding], alpha: float = 0.05, needed: Sequence[floa
 
     The dependence between the checks may be anything. An e-detector's statistic M after n observations counts as
     the e-value M/n (valid at a fixed n; EVIDENCE: "e-BH on M_t/t").
+
+    Every column of a check that watches many is a hypothesis beside the check itself: those of a loud finding that survive as
+    well stay in its `parts` and are named in `why`. The columns of a check share one e-value (weighted e-BH), so that a table
+    of 500 columns makes no other check deaf; and a column's share is at most its check's evidence, so that the check
+    is loud where one of its columns is, and the budget of pages holds as it is.
     """
     chosen = _loud(findings, alpha, [0.0] * len(findings) if needed is None else needed)
     return _split(findings, chosen, 0)
@@ -78,25 +83,47 @@ def page_together(looks: Mapping[str, Look], pages_per_month: float | None, alph
     return pages
 
 
-def _loud(findings: Sequence[Finding], alpha: float, needed: Sequence[float]) -> set[int]:
-    """Indices of the findings whose evidence survives e-BH and reaches what is needed."""
-    passing = e_bh([_e_value(finding) for finding in findings], alpha)
-    return {index for index in passing if findings[index].evidence >= needed[index]}
+def _loud(findings: Sequence[Finding], alpha: float, needed: Sequence[float]) -> dict[int, tuple[str, ...]]:
+    """Indices of the findings whose evidence survives e-BH and reaches what is needed, with their parts that do."""
+    evidence = [finding.evidence for finding in findings]
+    parts = [(index, name, share) for index, finding in enumerate(findings) for name, share in finding.parts or ()]
+    e_values = [_e_value(finding, finding.evidence) for finding in findings]
+    e_values += [_e_value(findings[index], share) for index, _, share in parts]
+    # the parts of a finding have one e-value's mean together, whether they are strong enough to be listed or not
+    weights = len(findings) + sum(finding.parts is not None for finding in findings)
+    passing = set(e_bh(e_values, alpha, weights))
+    chosen: dict[int, tuple[str, ...]] = {
+        index: () for index in range(len(findings)) if index in passing and evidence[index] >= needed[index]
+    }
+    for place, (index, name, share) in enumerate(parts, len(findings)):
+        if place in passing and index in chosen and share >= needed[index]:
+            chosen[index] += (name,)
+    return chosen
 
 
-def _split(findings: Sequence[Finding], chosen: set[int], first: int) -> Page:
+def _split(findings: Sequence[Finding], chosen: Mapping[int, tuple[str, ...]], first: int) -> Page:
     """The alarms among `findings`, of which the first has index `first`, in loud and quiet ones."""
-    alarms = [(index in chosen, finding) for index, finding in enumerate(findings, first) if finding.alarm]
+    alarms = [(chosen.get(index), finding) for index, finding in enumerate(findings, first) if finding.alarm]
     return Page(
-        tuple(finding for loud, finding in alarms if loud), tuple(finding for loud, finding in alarms if not loud)
+        tuple(_named(finding, names) for names, finding in alarms if names is not None),
+        tuple(finding for names, finding in alarms if names is None),
     )
 
 
-def _e_value(finding: Finding) -> float:
+def _named(finding: Finding, names: Sequence[str]) -> Finding:
+    """The finding with only the parts that page."""
+    if not finding.parts:
+        return finding
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    said = f"columns that page: {', '.join(names[:10])}{more}" if names else "no column pages alone"
+    return replace(finding, why=f"{finding.why}; {said}", parts=tuple(one for one in finding.parts if one[0] in names))
+
+
+def _e_value(finding: Finding, evidence: float) -> float:
     if finding.promise.kind == "e-value":
-        return finding.evidence
+        return evidence
     if finding.promise.kind == "e-detector":
-        return finding.evidence / max(finding.n, 1)
+        return evidence / max(finding.n, 1)
     return 0.0
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from luthier.errors import StateError
 from luthier.evidence import LARGEST, e_bh
 from luthier.evidence.extremes import log_apart
-from luthier.evidence.homogeneity import log_e_towards, log_e_value, log_e_values, ranks, runs
+from luthier.evidence.permutation import FINEST, POOL, by_level, by_to_e, margins_p
+from luthier.evidence.views import NO_VIEWS, Views, as_they_are, category_views, log_e_means, ordered_views
 from luthier.statistics.base import State
 from luthier.statistics.histogram import occupied, quantile
 from luthier.tables.distances import category_counts, category_distances, coarse, finer, numeric_distances
@@ -28,13 +29,13 @@ from luthier.types import Finding, Promise
 
 __all__ = ["Drift", "Summary", "drift", "hour_of_week", "summarise", "summarise_by_hour"]
 
-Ways: TypeAlias = tuple[list[tuple[Any, Any]], list[tuple[Any, Any, Any]]]
-"""Pairs of counts to compare, and (reference, current, scores) to compare along."""
 NAME = "drift.v1"
 PARTS = (2, 4, 8, 16, 32)  # runs of values that are compared: coarse ones see a shift soonest, fine ones any change
 SINGLE = 64  # categories that are compared one by one
 TOGETHER = 64  # columns whose evidence is worked out at once: as many as stay in the cache
 MISSING = 0.2  # weight of the evidence in what is missing, beside that in the values
+PLAIN = 0.1  # weight of the e-value as it is, beside that of its p-value among draws
+FAINT = 0.3  # an e-value below this is no evidence at any level: its p-value is not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,16 @@ def drift(
     alpha: float = 0.05,
     relevant: float = 0.0,
     categories: Iterable[str] = (),
+    looks: int = 1,
 ) -> Drift:
     """Compare every column of two tables; a `Summary` stands for a table that was summed up before.
 
     An alarm on values: e-BH over all columns says that the column changed (of the columns named, a share of at most
     `alpha` is wrong on average, whatever the dependence; for one column P(false alarm) <= alpha), and its
     Jensen–Shannon distance is at least `relevant`. The e-value is exact at any size of both tables: see
-    `luthier.evidence.homogeneity`. An alarm on the schema (a column gone, new, or of another kind) is a plain comparison. Times
+    `luthier.evidence.homogeneity`; nine tenths of it are its p-value among draws without a change, as strong as that many
+    columns and `looks` allow (Benjamini & Yekutieli as e-values). `looks`: pairs of tables whose e-values e-BH will
+    take together, such as days against one reference. An alarm on the schema (a column gone, new, or of another kind) is a plain comparison. Times
     move on their own and are not compared. One look a pair of tables: for a stream, use the check column_shift.v1.
 
     >>> rng = np.random.default_rng(0)
@@ -91,13 +95,18 @@ def drift(
     """
     if not 0 < alpha < 1:
         raise StateError(f"alpha is {alpha!r}; the share of false findings lies between 0 and 1")
+    if looks < 1:
+        raise StateError(f"looks is {looks!r}; it counts the pairs of tables that are decided together, one at least")
     named = tuple(categories)
     a, b = summarise(reference, named), summed(current, named)
     if not a.columns:
         raise StateError("the reference has no columns; give a table of the model's good days")
     names = [*a.columns, *(name for name in b.columns if name not in a.columns)]
-    pairs = _compared(names, a, b)
-    compared = [i for i, (finding, _) in enumerate(pairs) if finding.promise.kind != "none"]
+    plain = {name: _not_compared(name, a, b) for name in names}
+    compared = [i for i, name in enumerate(names) if plain[name] is None]
+    among = _Among(max(len(compared), 1) * looks, alpha)
+    found = _compared([names[i] for i in compared], a, b, among)
+    pairs = [(finding, {}) if (finding := plain[name]) else found[name] for name in names]
     shown = {compared[i] for i in e_bh([pairs[i][0].evidence for i in compared], alpha)}
     findings = [_decided(finding, i in shown, alpha, relevant) for i, (finding, _) in enumerate(pairs)]
     order = sorted(range(len(names)), key=lambda i: (not findings[i].alarm, -findings[i].evidence, i))
@@ -107,17 +116,29 @@ def drift(
 # -- comparing columns ----
 
 
-def _compared(names: list[str], a: Summary, b: Summary) -> list[tuple[Finding, dict[str, float]]]:
-    """The finding on every column, not yet decided, and its distances."""
-    found = {name: (finding, dict[str, float]()) for name in names if (finding := _not_compared(name, a, b))}
-    rest = [name for name in names if name not in found]
-    for start in range(0, len(rest), TOGETHER):
-        some = rest[start : start + TOGETHER]
+def _compared(names: list[str], a: Summary, b: Summary, among: _Among) -> dict[str, tuple[Finding, dict[str, float]]]:
+    """The finding on every column whose values are compared, not yet decided, and its distances."""
+    found = {}
+    for start in range(0, len(names), TOGETHER):
+        some = names[start : start + TOGETHER]
         states = [(alike(a.columns[name], b.columns[name]), alike(b.columns[name], a.columns[name])) for name in some]
-        logs = _logs([(mine["kind"], mine["state"], theirs["state"]) for mine, theirs in states])
-        for name, (mine, theirs), known in zip(some, states, logs, strict=True):
-            found[name] = _values(name, mine, mine["state"], theirs["state"], known)
-    return [found[name] for name in names]
+        views = [_views(mine["kind"], mine["state"], theirs["state"]) for mine, theirs in states]
+        logs = iter(log_e_means([one for both in views for one in both]))
+        for name, (mine, theirs), both in zip(some, states, views, strict=True):
+            found[name] = _values(name, mine, theirs["state"], [(one, next(logs)) for one in both], among)
+    return found
+
+
+def _views(kind: str, a: State, b: State) -> list[Views]:
+    """How to look at the values of a column, and at what is missing where something is; vectors are looked at by a classifier."""
+    if kind == "vector":
+        values = NO_VIEWS
+    elif kind == "number":  # the fixed log-buckets
+        values = ordered_views(*occupied(a, b)[1:], PARTS)
+    else:
+        values = category_views(*category_counts(a, b), PARTS[:3], SINGLE)
+    missing = [[state["n"], state["missing"]] for state in (a, b)]
+    return [values, as_they_are(*missing)] if missing[0][1] + missing[1][1] else [values]
 
 
 def _not_compared(name: str, a: Summary, b: Summary) -> Finding | None:
@@ -135,9 +156,8 @@ def _not_compared(name: str, a: Summary, b: Summary) -> Finding | None:
         why = "ids are new in every row" if name == "id" else moves.get(mine["kind"], "no numbers or names")
         return _quiet(name, b.rows, f"{name}: not compared: {mine['said']}: {why}")
     if not (a.rows and b.rows):
-        return _quiet(
-            name, b.rows, f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
-        )
+        why = f"{name}: nothing to compare: {a.rows:,} rows of reference and {b.rows:,} of current"
+        return _quiet(name, b.rows, why)
     return None
 
 
@@ -147,29 +167,30 @@ def _of_other_width(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 
 def _values(
-    name: str, column: Mapping[str, Any], a: State, b: State, logs: list[float]
+    name: str, column: Mapping[str, Any], b: State, views: list[tuple[Views, float]], among: _Among
 ) -> tuple[Finding, dict[str, float]]:
-    """`logs`: the evidence that `_logs` gives."""
+    """`views` as `_views` gives them, each with its plain log e-value."""
+    a, (values, *gone) = column["state"], views
+    weight = 1 - MISSING if gone else 1.0
     if column["kind"] == "vector":
         log_e, found, said = _vectors(column.get("fitted") or basis_of(a), a, b)
+        evidence = weight * math.exp(min(log_e, math.log(LARGEST)))
     elif column["kind"] == "number":
-        log_e, found, said = _mean(logs), numeric_distances(a, b), _said_numbers(a, b)
+        apart = log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"])) if coarse(a, b) else None
+        evidence, found, said = among.evidence(*values, weight, apart), numeric_distances(a, b), _said_numbers(a, b)
     else:
-        log_e, found, said = _mean(logs), category_distances(a, b), _said_categories(a, b)
-    parts = [log_e]
-    missing = [[state["n"], state["missing"]] for state in (a, b)]
-    if missing[0][1] + missing[1][1]:
-        parts = [math.log1p(-MISSING) + parts[0], math.log(MISSING) + log_e_value(*missing)]
-    evidence = math.exp(min(float(np.logaddexp.reduce(parts)), math.log(LARGEST)))
+        evidence, found, said = among.evidence(*values, weight), category_distances(a, b), _said_categories(a, b)
+    evidence = min(evidence + sum(among.evidence(*one, MISSING) for one in gone), LARGEST)
     told = [said, ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if value == value)]
-    shares = [gone / (n + gone) if n + gone else math.nan for n, gone in missing]
+    rows = [state["n"] + state["missing"] for state in (a, b)]
+    shares = [state["missing"] / n if n else math.nan for state, n in zip((a, b), rows, strict=True)]
     if any(share > 0 for share in shares):
         told.append(f"missing {shares[0]:.2%} → {shares[1]:.2%} of rows")
     if column["kind"] == "mixed":
         told.append(f"mixed types in the reference ({column['said']}), compared as text: convert it to one type")
     finding = Finding(
         check=NAME, value=found["jensen_shannon"], limit=0.0, evidence=evidence, promise=Promise("fixed"), alarm=False,
-        n=b["n"] + b["missing"], why=f"{name}: " + "; ".join(part for part in told if part), subject=name,
+        n=rows[1], why=f"{name}: " + "; ".join(part for part in told if part), subject=name,
     )  # fmt: skip
     return finding, found
 
@@ -184,56 +205,31 @@ def _vectors(known: Mapping[str, Any], a: State, b: State) -> tuple[float, dict[
     return log_e, found, f"vectors of {a['width']}: {how}"
 
 
-def _mean(logs: list[float]) -> float:
-    """The log of the mean of e-values given as logs; 0 where there are none."""
-    return float(np.logaddexp.reduce(logs)) - math.log(len(logs)) if logs else 0.0
+@dataclass(frozen=True, slots=True)
+class _Among:
+    """What evidence is for: e-BH at `alpha` over so many `hypotheses`."""
 
+    hypotheses: int
+    alpha: float
 
-def _logs(columns: list[tuple[str, State, State]]) -> list[list[float]]:
-    """log e-values of every column (kind, reference, current) of numbers or categories, none of others."""
-    asked = [_ways(*column) for column in columns]
-    single = iter(log_e_values([pair for pairs, _ in asked for pair in pairs]))
-    toward = iter(log_e_towards([shift for _, shifts in asked for shift in shifts]))
-    found = []
-    for (kind, a, b), (pairs, shifts) in zip(columns, asked, strict=True):
-        logs = [next(single) for _ in pairs] + [next(toward) for _ in shifts]
-        if kind == "number" and coarse(a, b):
-            logs = [*(logs or [0.0]), log_apart((a["min"], a["max"], a["n"]), (b["min"], b["max"], b["n"]))]
-        found.append(logs)
-    return found
+    def evidence(self, views: Views, log_e: float, weight: float = 1.0, apart: float | None = None) -> float:
+        """`weight` times an e-value, of which `log_e` is the plain one; `apart`: the log of one more to average with.
 
-
-def _ways(kind: str, a: State, b: State) -> Ways:
-    if kind == "vector":
-        return [], []
-    return _number_ways(a, b) if kind == "number" else _category_ways(a, b)
-
-
-def _number_ways(a: State, b: State) -> Ways:
-    """Runs of the fixed log-buckets, cut by the pooled counts (so they are exact), and the last in place and in scale."""
-    _, p, q = occupied(a, b)
-    pairs = [(np.add.reduceat(p, starts), np.add.reduceat(q, starts)) for starts in runs(p + q, PARTS)]
-    place = ranks(sum(pairs[-1])) if pairs else np.zeros(0)
-    return pairs, [(*pairs[-1], scores) for scores in (place, place**2)] if pairs else []
-
-
-def _category_ways(a: State, b: State) -> Ways:
-    """The most frequent categories one by one, runs by frequency and by name, and along both."""
-    p, q = category_counts(a, b)
-    order = np.argsort(-(p + q), kind="stable")
-    if np.count_nonzero(p + q) < 2:
-        return [], []
-    pairs, shifts = [(_headed(p[order]), _headed(q[order]))], []
-    for places in (order, np.arange(len(p))):
-        mine, theirs = p[places], q[places]
-        cuts = runs(mine + theirs, PARTS[:3])
-        pairs += [(np.add.reduceat(mine, cut), np.add.reduceat(theirs, cut)) for cut in cuts]
-        shifts.append((mine, theirs, ranks(mine + theirs)))
-    return pairs, shifts
-
-
-def _headed(counts: np.ndarray) -> np.ndarray:
-    return np.append(counts[:SINGLE], counts[SINGLE:].sum())
+        A tenth is the e-value as it is, which knows no smallest p-value; the rest is what its p-value among draws is worth.
+        Where draws cannot be as rare as so many hypotheses ask, and where nothing is drawn, all is the e-value.
+        """
+        if apart is not None:
+            ways = max(len(views), 1)
+            log_e = float(np.logaddexp(log_e + math.log(ways), apart)) - math.log(ways + 1)
+        plain = weight * math.exp(min(log_e, math.log(LARGEST)))
+        level = self.alpha * weight * (1 - PLAIN)
+        finest = by_level(self.hypotheses, level)
+        if apart is not None or finest < FINEST or not views.sample.any() or views.pooled.sum() >= POOL:
+            return plain
+        if log_e < math.log(FAINT) or PLAIN * plain >= self.hypotheses / self.alpha:  # not needed for the decision
+            return PLAIN * plain
+        drawn = margins_p(views.pooled, views.sample, views.log_e, finest)
+        return PLAIN * plain + weight * (1 - PLAIN) * by_to_e(drawn, self.hypotheses, level)
 
 
 def _said_numbers(a: State, b: State) -> str:

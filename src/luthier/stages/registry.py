@@ -46,7 +46,9 @@ def finding_of(found: Mapping[str, Any]) -> Finding:
     level = found["promise"]["level"]
     promise = Promise(found["promise"]["kind"], math.nan if level is None else level)
     at = datetime.fromisoformat(found["at"]) if found["at"] else None
-    return Finding(**{**found, **numbers, "promise": promise, "at": at})
+    parts = found.get("parts")
+    parts = None if parts is None else tuple((name, evidence) for name, evidence in parts)
+    return Finding(**{**found, **numbers, "promise": promise, "at": at, "parts": parts})
 
 
 class Registry:
