@@ -72,7 +72,7 @@ def log_e_values(pairs: Sequence[tuple[Any, Any]]) -> list[float]:
     if not pairs:
         return []
     margins = [_margins(*pair) for pair in pairs]
-    pooled, small = (np.concatenate(every) for every in zip(*margins, strict=True))
+    pooled, small = _checked(*(np.concatenate(every) for every in zip(*margins, strict=True)))
     logs_e: list[float] = log_e_samples(pooled, small[None], [len(m) for m, _ in margins])[0].tolist()
     return logs_e
 
@@ -129,7 +129,8 @@ def log_e_towards(shifts: Sequence[tuple[Any, Any, Any]]) -> list[float]:
         for row, i in enumerate(some):
             for part, given in zip(wide, every[i], strict=True):
                 part[row, : len(given)] = given
-        found[some] = log_e_samples_toward(wide[0], wide[1][:, None], wide[2])[:, 0]
+        pooled, small = _checked(wide[0], wide[1])
+        found[some] = log_e_samples_toward(pooled, small[:, None], wide[2])[:, 0]
     logs_e: list[float] = found.tolist()
     return logs_e
 
@@ -177,10 +178,14 @@ def _margins(reference: Any, current: Any) -> tuple[Floats, Floats]:
     p, q = (np.asarray(counts, dtype=np.float64) for counts in (reference, current))
     if p.shape != q.shape or p.ndim != 1:
         raise StateError(NO_PAIR)
-    pooled = p + q
-    if not (min(p.min(initial=0.0), q.min(initial=0.0)) >= 0 and pooled.max(initial=0.0) < math.inf):  # NaN is neither
-        raise StateError(NO_PAIR)
-    return (pooled, p if p.sum() <= q.sum() else q) if len(p) else (np.zeros(1), np.zeros(1))
+    return (p + q, p if p.sum() <= q.sum() else q) if len(p) else (np.zeros(1), np.zeros(1))
+
+
+def _checked(pooled: Floats, small: Floats) -> tuple[Floats, Floats]:
+    """What `_margins` gives of one pair or of many; StateError where a sample was no counts."""
+    if not pooled.max(initial=0.0) < math.inf or small.min(initial=0.0) < 0 or (pooled - small).min(initial=0.0) < 0:
+        raise StateError(NO_PAIR)  # NaN is below nothing
+    return pooled, small
 
 
 def runs(pooled: Any, bins: Sequence[int]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,5 +88,6 @@ def by_to_e(p: float, hypotheses: int, alpha: float) -> float:
     return hypotheses / (alpha * step) if step <= hypotheses else 0.0
 
 
+@cache
 def _harmonic(n: int) -> float:
     return float((1 / np.arange(1, n + 1)).sum())
