@@ -40,8 +40,9 @@ def t_score(confidence: float, n: float) -> float:
 def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval (1927) of all hits of `of` at once, NaN where that is 0.
 
-    Where three at most were hit, or missed, that end is Poisson's, for Wilson's covers only 91 % there (Brown, Cai and
-    DasGupta 2001, section 4.1.1). By chance a rate's coverage jumps with n; over all rates it is 95 %.
+    Where three at most were hit, or missed, of few rows a fifth of them at most, that end is Poisson's, for Wilson's
+    covers only 91 % there (Brown, Cai and DasGupta 2001, section 4.1.1). By chance a rate's coverage jumps with n; over
+    all rates it is 95 to 96 %.
     """
     k, n = np.asarray(hits, np.float64), np.asarray(of, np.float64)
     z = z_score(confidence)
@@ -49,8 +50,9 @@ def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np
         rate, spread = k / n, z * z / n
         half = z * np.sqrt(np.maximum(rate * (1 - rate), 0) / n + spread / (4 * n))
         low, high = (rate + spread / 2 - half) / (1 + spread), (rate + spread / 2 + half) / (1 + spread)
-        low = np.where(k <= _FEW_HITS, np.minimum(low, _few(k, confidence) / n), low)
-        high = np.where(n - k <= _FEW_HITS, np.maximum(high, 1 - _few(n - k, confidence) / n), high)
+        most = np.clip(n // 5, 1, _FEW_HITS)
+        low = np.where(k <= most, np.minimum(low, _few(k, confidence) / n), low)
+        high = np.where(n - k <= most, np.maximum(high, 1 - _few(n - k, confidence) / n), high)
     return np.where(n > 0, np.maximum(low, 0), np.nan), np.where(n > 0, np.minimum(high, 1), np.nan)
 
 
@@ -136,17 +138,23 @@ _PRIOR = 4  # rows' worth of belief in a model of the spread
 
 
 def by_score(
-    value: float, spread: float, model: Callable[[float], float], rarer: float, n: int, confidence: float
+    value: float,
+    spread: float,
+    model: Callable[[float], float],
+    rarer: float,
+    n: int,
+    confidence: float,
+    degrees: float = _PRIOR,
 ) -> Estimate:
     """A score interval of `value` in [0, 1]: all θ with |value - θ| ≤ t √(ratio · model(θ)), Wilson's way.
 
     `model` is the variance that a textbook gives an estimate whose truth is θ, `spread` the one that was measured over
     `rarer` rows. Their ratio is drawn to 1 as by four rows that agree with the model, the more so the fewer rows could
-    tell, few or all alike: where a measured spread is least to be believed.
+    tell, few or all alike: where a measured spread is least to be believed. Student's t has so many `degrees` more.
     """
     told = max(rarer - 1, 0) * 4 * value * (1 - value)
     ratio = (told * spread / model(value) + _PRIOR) / (told + _PRIOR) if told else 1.0
-    t = t_score(confidence, max(rarer, 1) + _PRIOR)
+    t = t_score(confidence, max(rarer, 1) + degrees)
     ends = []
     for end in (0.0, 1.0):
         inside, outside = value, end
@@ -168,7 +176,7 @@ def area_interval(area: float, spread: float, positives: float, negatives: float
     def model(a: float) -> float:
         return a * (1 - a) / pairs * (1 + more * (1 - a) / (2 - a) + more * a / (1 + a))
 
-    return by_score(area, spread, model, min(positives, negatives), round(positives + negatives), confidence)
+    return by_score(area, spread, model, min(positives, negatives), round(positives + negatives), confidence, 12)
 
 
 def bounded(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:
