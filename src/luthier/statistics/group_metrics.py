@@ -167,7 +167,10 @@ def _worst(hits: np.ndarray, of: np.ndarray, confidence: float) -> Estimate:
         return Estimate()
     low, high = wilson_bounds(hits, of, 1 - (1 - confidence) * _SELECTING / len(of))
     vie = max(int((low <= high.min()).sum()), 1)
-    least, most = wilson_bounds(hits, of, confidence)[0].min(), wilson_bounds(hits, of, 1 - (1 - confidence) / vie)[1].min()
+    least, most = (
+        wilson_bounds(hits, of, confidence)[0].min(),
+        wilson_bounds(hits, of, 1 - (1 - confidence) / vie)[1].min(),
+    )
     worst = int(np.argmin(hits / of))
     value = float(hits[worst] / of[worst])
     return Estimate(value, int(of[worst]), min(float(least), value), max(float(most), value))

@@ -183,7 +183,9 @@ def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     first, last = _ranks(n, q, confidence)
     few = (last - first if last > first else math.inf) / _NARROW
     low, high = (_at_rank(state, reached, rank, side, few) for rank, side in ((first, -1), (last, 1)))
-    return Estimate(value, n, low if math.isnan(low) else min(low, value), high if math.isnan(high) else max(high, value))
+    return Estimate(
+        value, n, low if math.isnan(low) else min(low, value), high if math.isnan(high) else max(high, value)
+    )
 
 
 _NARROW = 4  # an end is interpolated in buckets that hold this part of the interval's rows at most
@@ -244,7 +246,9 @@ def _rank(n: int, q: float, miss: float) -> float:
     if whole < 2:
         return float(whole) if whole else math.nan
     below, above = (binomial_tail(k, n, q) for k in (whole - 1, whole))
-    return whole + (n - whole) * q * (miss - below) / ((n - whole) * q * (miss - below) + whole * (1 - q) * (above - miss))
+    return whole + (n - whole) * q * (miss - below) / (
+        (n - whole) * q * (miss - below) + whole * (1 - q) * (above - miss)
+    )
 
 
 def reference_runs(reference: State, current: State, bins: int) -> tuple[np.ndarray, np.ndarray]:
