@@ -116,10 +116,11 @@ def _norm(state: State, confidence: float) -> Estimate:
         half = t * math.sqrt(max(float(variance.sum()), 0.0) / (n - 1))
         return Estimate(value, n, max(value - half, 0.0), value + half)
     spread = covariance(state) / n
-    along = float(centre @ spread @ centre) / value**2 if value else float(np.linalg.norm(spread))
-    square, more = value**2 - float(np.trace(spread)), 2 * t * t * max(along, 0.0)
-    middle = square + more
-    reach = math.sqrt(max(middle**2 - square**2 + t * t * 2 * float((spread * spread).sum()), 0.0))
+    along, by_chance = float(centre @ spread @ centre), float((spread * spread).sum())
+    square = value**2 - float(np.trace(spread))
+    along = max(along / value**2, (along - by_chance) / square if square > value**2 / 2 else 0.0) if value else 0.0
+    middle = square + 2 * t * t * along
+    reach = math.sqrt(max(middle**2 - square**2 + 2 * t * t * by_chance, 0.0))
     low, high = (math.sqrt(max(end, 0.0)) for end in (middle - reach, middle + reach))
     return Estimate(value, n, min(low, value), max(high, value))
 
