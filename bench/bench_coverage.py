@@ -223,7 +223,7 @@ def mixes(repetitions: int) -> dict[str, list[float]]:
                 one = bbse(target, (score > 1.3).astype(int), (later > 1.3).astype(int), 2).priors[1]
                 two = em(np.column_stack([1 - p, p]), [0.8, 0.2]).priors[1]
                 hits += [holds(one, share), holds(two, share)]
-            for name, value in zip(("bbse", "em"), hits / repetitions, strict=True):
+            for name, value in zip(("bbse", "≥ em" if share < 0.1 else "em"), hits / repetitions, strict=True):
                 held.setdefault(f"{name}, share {share}, {known} reference rows", []).append(round(float(value), 3))
     return {name: rows for name, rows in held.items() if name != "em, share 0.3, 200 reference rows"}
 

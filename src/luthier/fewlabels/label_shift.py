@@ -207,4 +207,3 @@ def _probabilities(values: Any) -> Any:
         row = int(np.argmax(np.maximum(np.abs(p.sum(axis=1) - 1), -p.min(axis=1))))
         raise StateError(f"row {row} is {p[row].tolist()}; probabilities are at least 0 and add up to 1")
     return p
-
