@@ -22,6 +22,7 @@ from luthier import evidence
 from luthier.evidence import intervals
 from luthier.fewlabels import Pool, active, chances, combined, labels_only, ppi
 from luthier.fewlabels.label_shift import bbse, em
+from luthier.models import classification
 from luthier.names import get
 from luthier.types import Estimate
 
@@ -252,6 +253,34 @@ def few(repetitions: int) -> dict[str, list[float]]:
     return held
 
 
+def cards(repetitions: int) -> dict[str, list[float]]:
+    """What a card says of a classifier of two labels, and the gate and `fit` judge by; 10 % and half positives."""
+    rng, rows = np.random.default_rng(8), dict[str, list[float]]()
+    for share in (0.5, 0.1):
+        draw, truth, held = binary(share), {}, dict[str, list[float]]()
+        for n in (TRUTH // 4, *SIZES):
+            hits: dict[str, int] = {}
+            for _ in range(repetitions if truth else 1):
+                row = dict(draw(rng, n))
+                score, target = row["score"], row["target"]
+                row["predicted"] = (score > 0.5).astype(np.int64)
+                row |= {
+                    "loss": 1.0 * (row["predicted"] != target),
+                    "target_score": np.where(target == 1, score, 1 - score),
+                }
+                found = classification.estimates(row, ("a", "b"))
+                truth = truth or {name: one.value for name, one in found.items()}
+                for name, one in found.items():
+                    hits[name] = hits.get(name, 0) + holds(one, truth[name])
+            if n in SIZES:
+                for name, hit in hits.items():
+                    held.setdefault(f"{'≥ ' * (name == 'f1_macro')}{name}, rate {share}", []).append(
+                        round(hit / repetitions, 3)
+                    )
+        rows |= held
+    return rows
+
+
 def answers(rng: np.random.Generator, n: int, moved: float) -> Columns:
     """Answers of two classes whose confidence promises too much, and inputs (n, 4) that move by `moved` towards the hard."""
     x = rng.normal(size=(n, 4))
@@ -338,6 +367,7 @@ def everything(repetitions: int, part: str) -> dict[str, dict[str, list[float]]]
         found |= {title: rows} if part in title else {}
     others = {
         "distinct": distinct, "label_shift": mixes, "few_labels": few, "label_free": unlabelled, "loss_free.v1": losses,
+        "card": cards,
     }  # fmt: skip
     found |= {title: of(repetitions) for title, of in others.items() if part in title}
     return {
