@@ -74,7 +74,7 @@ def test_intervals_hold_where_labels_have_next_to_no_errors(risk: float, labels:
         )):  # fmt: skip
             held[i] += said.low <= risk <= said.high
     print(f"\nrisk {risk}, {labels} labels: labels, ppi and active hold in {held / RUNS}")
-    assert (held >= 0.93 * RUNS).all()
+    assert (held >= 0.94 * RUNS).all()
 
 
 @pytest.mark.parametrize(("rho", "theory"), [(0.3, 0.954), (0.6, 0.802), (0.8, 0.605), (0.9, 0.445), (0.95, 0.326)])

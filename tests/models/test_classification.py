@@ -9,7 +9,7 @@ import pytest
 
 from luthier.models.classification import auroc, estimates
 
-RUNS = 300
+RUNS = 500
 
 
 def answered(rng: np.random.Generator, n: int, share: float) -> dict[str, np.ndarray]:
@@ -26,14 +26,14 @@ def answered(rng: np.random.Generator, n: int, share: float) -> dict[str, np.nda
 
 def test_intervals_hold_the_truth_with_a_rare_label_and_a_skewed_loss() -> None:
     rng = np.random.default_rng(1)
-    truth = estimates(answered(rng, 500_000, 0.15), ("a", "b"))
-    for n in (60, 200):
+    truth = estimates(answered(rng, 500_000, 0.1), ("a", "b"))
+    for n in (50, 200):
         held: dict[str, int] = dict.fromkeys(truth, 0)
         for _ in range(RUNS):
-            for name, one in estimates(answered(rng, n, 0.15), ("a", "b")).items():
+            for name, one in estimates(answered(rng, n, 0.1), ("a", "b")).items():
                 held[name] += not (one.low > truth[name].value or one.high < truth[name].value)
         print(f"\n{n} rows: { ({name: round(hit / RUNS, 3) for name, hit in held.items()}) }")
-        assert min(held.values()) >= 0.91 * RUNS, held  # 0.95 less 3 standard errors
+        assert min(held.values()) >= 0.92 * RUNS, held  # 0.95 less 3 standard errors
         assert held["log_loss"] <= 0.985 * RUNS
 
 
