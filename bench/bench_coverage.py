@@ -21,7 +21,9 @@ import numpy as np
 
 from luthier import evidence
 from luthier.evidence import estimates, intervals
+from luthier.fewlabels import Pool, active, chances, combined, labels_only, ppi
 from luthier.fewlabels.label_shift import bbse, em
+from luthier.models import classification
 from luthier.names import get
 from luthier.statistics.base import Statistic
 from luthier.types import Estimate
@@ -321,22 +323,123 @@ def distinct(repetitions: int) -> dict[str, list[float]]:
 
 
 def mixes(repetitions: int) -> dict[str, list[float]]:
-    """The share of class 1 in production, 0.3, by the predictions and by the probabilities."""
+    """The share of class 1 in production, by the predictions and by the probabilities; 2,000 and 200 reference rows."""
     rng = np.random.default_rng(4)
-    held: dict[str, list[float]] = {"bbse": [], "em": []}
-    for n in SIZES:
-        hits = np.zeros(2)
-        for _ in range(max(repetitions // 4, 50)):
-            target, now = (rng.random(2000) < 0.2).astype(int), (rng.random(n) < 0.3).astype(int)
-            score, later = rng.normal(2.0 * target), rng.normal(2.0 * now)
-            odds = 0.25 * np.exp(2.0 * later - 2.0)
-            p = odds / (1 + odds)
-            one = bbse(target, (score > 1.3).astype(int), (later > 1.3).astype(int), 2).priors[1]
-            two = em(np.column_stack([1 - p, p]), [0.8, 0.2]).priors[1]
-            hits += [holds(one, 0.3), holds(two, 0.3)]
-        for key, value in zip(held, hits / max(repetitions // 4, 50), strict=True):
-            held[key].append(round(float(value), 3))
+    held: dict[str, list[float]] = {}
+    for share, known in ((0.3, 2000), (0.05, 2000), (0.3, 200)):
+        for n in SIZES:
+            hits = np.zeros(2)
+            for _ in range(repetitions):
+                target, now = (rng.random(known) < 0.2).astype(int), (rng.random(n) < share).astype(int)
+                score, later = rng.normal(2.0 * target), rng.normal(2.0 * now)
+                odds = 0.25 * np.exp(2.0 * later - 2.0)
+                p = odds / (1 + odds)
+                one = bbse(target, (score > 1.3).astype(int), (later > 1.3).astype(int), 2).priors[1]
+                two = em(np.column_stack([1 - p, p]), [0.8, 0.2]).priors[1]
+                hits += [holds(one, share), holds(two, share)]
+            for name, value in zip(("bbse", "≥ em" if share < 0.1 else "em"), hits / repetitions, strict=True):
+                held.setdefault(f"{name}, share {share}, {known} reference rows", []).append(round(float(value), 3))
+    return {name: rows for name, rows in held.items() if name != "em, share 0.3, 200 reference rows"}
+
+
+def few(repetitions: int) -> dict[str, list[float]]:
+    """The mean loss of 5,000 answers from 50, 200 and 2,000 labels: error rates, one that confidence knows little of."""
+    rng, held = np.random.default_rng(6), dict[str, list[float]]()
+    for title, known, correlation, unknown in (
+        ("0.035", 0.035, 0.29, 0.0), ("0.088", 0.088, 0.4, 0.0), ("0.5", 0.5, 0.4, 0.0), ("0.195, shifted", 0.1, 0.4, 0.238),
+    ):  # fmt: skip
+        truth, size = known * (1 - unknown) + 0.5 * unknown, 1 / correlation**2 - 1
+        for n in SIZES:
+            hits = np.zeros(4)
+            for _ in range(repetitions):
+                guess = rng.beta(known * size, (1 - known) * size, 5000)
+                loss = (rng.random(5000) < np.where(rng.random(5000) < unknown, 0.5, guess)).astype(float)
+                pool, some, chance = Pool.of(guess), rng.permutation(5000)[:n], chances(guess, n)
+                picked = np.flatnonzero(rng.random(5000) < chance)
+                found = (
+                    labels_only(loss[some]), ppi(loss[some], guess[some], pool),
+                    active(loss[picked], guess[picked], chance[picked], pool), combined(loss[some], guess[some], pool).estimate,
+                )  # fmt: skip
+                hits += [holds(one, truth) for one in found]
+            for name, value in zip(("labels", "ppi", "active", "combined"), hits / repetitions, strict=True):
+                held.setdefault(f"{name}, error {title}", []).append(round(float(value), 3))
     return held
+
+
+def cards(repetitions: int) -> dict[str, list[float]]:
+    """What a card says of a classifier of two labels, and the gate and `fit` judge by; 10 % and half positives."""
+    rng, rows = np.random.default_rng(8), dict[str, list[float]]()
+    for share in (0.5, 0.1):
+        draw, truth, held = binary(share), {}, dict[str, list[float]]()
+        for n in (TRUTH // 4, *SIZES):
+            hits: dict[str, int] = {}
+            for _ in range(repetitions if truth else 1):
+                row = dict(draw(rng, n))
+                score, target = row["score"], row["target"]
+                row["predicted"] = (score > 0.5).astype(np.int64)
+                row |= {
+                    "loss": 1.0 * (row["predicted"] != target),
+                    "target_score": np.where(target == 1, score, 1 - score),
+                }
+                found = classification.estimates(row, ("a", "b"))
+                truth = truth or {name: one.value for name, one in found.items()}
+                for name, one in found.items():
+                    hits[name] = hits.get(name, 0) + holds(one, truth[name])
+            if n in SIZES:
+                for name, hit in hits.items():
+                    held.setdefault(f"{'≥ ' * (name == 'f1_macro')}{name}, rate {share}", []).append(
+                        round(hit / repetitions, 3)
+                    )
+        rows |= held
+    return rows
+
+
+def answers(rng: np.random.Generator, n: int, moved: float) -> Columns:
+    """Answers of two classes whose confidence promises too much, and inputs (n, 4) that move by `moved` towards the hard."""
+    x = rng.normal(size=(n, 4))
+    x[:, 0] += moved
+    logit = 1.5 * x[:, 1] + np.where(x[:, 0] > 1, 0.0, 1.2) * np.sign(x[:, 1])
+    said = (logit > 0).astype(np.int64)
+    right = rng.random(n) < 1 / (1 + np.exp(-np.abs(logit)))
+    return {
+        "embedding": x.astype(np.float32), "confidence": 1 / (1 + np.exp(-1.5 * np.abs(logit))), "predicted": said,
+        "target": np.where(right, said, 1 - said), "loss": 1.0 - right,
+    }  # fmt: skip
+
+
+def scored(window: Columns) -> dict[str, float]:
+    """What labels of these answers show, named as label_free.v2 names it."""
+    said, true = (np.asarray(window[name]) for name in ("predicted", "target"))
+    cells = np.bincount(said * 2 + true, minlength=4).reshape(2, 2)
+    found = {f"confusion[{i},{j}]": float(cells[i, j]) for i in range(2) for j in range(2)}
+    for c in range(2):
+        hit, of, there = cells[c, c], cells[c].sum(), cells[:, c].sum()
+        found |= {f"precision[{c}]": hit / of, f"recall[{c}]": hit / there, f"f1[{c}]": 2 * hit / (of + there)}
+    score = np.where(said == 1, window["confidence"], 1 - window["confidence"])
+    above = score[true == 1][:, None] - score[true == 0]
+    found["auroc"] = float(((above > 0) + (above == 0) / 2).mean())
+    return found | {"accuracy": float((said == true).mean())}
+
+
+def unlabelled(repetitions: int) -> dict[str, list[float]]:
+    """label_free.v1 and v2: what labels of 500 answers turn out to show, beside 1,000 reference rows; where stated."""
+    rows: dict[str, list[float]] = {}
+    for name, moved in (("label_free.v1", 0.0), ("label_free.v2", 0.0), ("label_free.v2", 0.3)):
+        rng, check, held = np.random.default_rng(7), get("check", name)(), dict[str, list[bool]]()
+        for _ in range(max(repetitions // 2, 25)):
+            start = check.start(answers(rng, 1000, 0.0))
+            for _ in range(2):
+                window = answers(rng, 500, moved)
+                known = {key: window[key] for key in ("embedding", "confidence", "predicted")}
+                memory = check.step(start, known)[0]
+                reading, true = check.read(memory), scored(window)
+                found = {"accuracy": reading.estimate} if reading.valid else {}
+                found |= check.estimates(memory) if name.endswith("v2") else {}
+                for key in found.keys() & true.keys():
+                    held.setdefault(key, []).append(holds(found[key], true[key]))
+        title = f"{name[-2:]}, moved by {moved}"
+        rows |= {f"{title}: {key}": [round(float(np.mean(one)), 3)] for key, one in sorted(held.items())}
+    return rows
 
 
 def regressions(rng: np.random.Generator, n: int, large: float) -> Columns:
@@ -351,7 +454,7 @@ def losses(repetitions: int) -> dict[str, list[float]]:
     """loss_free.v1: the mean loss that 500 rows turn out to have, beside 2,000 reference rows; the mix as it was, and moved."""
     rng, rows = np.random.default_rng(5), {}
     check = get("check", "loss_free.v1")()
-    for large in (0.0, 0.3):
+    for large in (0.0, 0.15, 0.3):
         held = []
         for _ in range(max(repetitions // 2, 50)):
             start = check.start(regressions(rng, 2000, 0.0))
@@ -375,7 +478,10 @@ def everything(repetitions: int, part: str) -> dict[str, dict[str, list[float]]]
     }  # fmt: skip
     for title, rows in shares(repetitions):
         found |= {title: rows} if part in title else {}
-    others = {"distinct": distinct, "label_shift": mixes, "loss_free.v1": losses}
+    others = {
+        "distinct": distinct, "label_shift": mixes, "few_labels": few, "label_free": unlabelled, "loss_free.v1": losses,
+        "card": cards,
+    }  # fmt: skip
     found |= {title: of(repetitions) for title, of in others.items() if part in title}
     return {
         title: {("≥ " if wider(title, key) else "") + key: value for key, value in rows.items()}

@@ -10,7 +10,7 @@ import pytest
 
 BENCH = Path(__file__).parents[2] / "bench" / "bench_coverage.py"
 TIMES = 250
-LEAST, MOST = 223, 248  # of 250: binomial bounds, for 200 estimates, at 0.03 % of 95 % on one side and, for rows are whole numbers, 98 %
+LEAST, MOST = 223, 248  # of 250: binomial, for 200 estimates: 0.03 % of 95 %, and, as rows are whole numbers, 98 %
 
 
 def load():

@@ -29,7 +29,8 @@ class LabelFree:
     """Risk estimated from confidence (CBPE), over the newest `window` answers; stated only where it can be true.
 
     P(right | confidence) is fitted on the reference by isotonic regression and averaged over the answers. Its
-    interval (at `confidence`) has the sampling error of the answers and, by bootstrap, that of the calibration. The
+    interval (at `confidence`) is for what labels of these answers would show: it has their own randomness and, by
+    bootstrap, the error of the calibration. The
     estimate is valid only if at most `far` of the answers lie beyond the reference's 95 % point of the distance to
     the 5th neighbour, and both the mean distance (either way) and the whitened mean are quiet; elsewhere every
     label-free method fails, so value is nan and `why` says how many labels give an interval of ± `half_width`.
@@ -105,7 +106,8 @@ class LabelFree:
         shares = memory["cells"].sum(axis=0) / n
         value = min(max(float(shares @ known["curve"]), 0.0), 1.0)  # shares may sum to a hair more than 1
         spread = float((known["curves"] @ shares).std())
-        half = z_score(self.confidence) * math.hypot(spread, math.sqrt(value * (1 - value) / n))
+        own = float(shares @ (known["curve"] * (1 - known["curve"])))  # of one answer that is right as its cell says
+        half = z_score(self.confidence) * math.hypot(spread, math.sqrt(max(own, 0.0) / n))
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
         why = self._elsewhere(memory, n)
         if why:

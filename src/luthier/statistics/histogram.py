@@ -255,7 +255,7 @@ def _at_rank(state: State, reached: np.ndarray, rank: float, side: int, few: flo
     whole = math.floor(rank)
     ends = [_placed(state, reached, i, side, few) for i in (whole, min(whole + 1, state["n"]))]
     found = ends[0] + (rank - whole) * (ends[1] - ends[0])
-    return min(max(found, state["min"]), state["max"])
+    return float(min(max(found, state["min"]), state["max"]))
 
 
 def _placed(state: State, reached: np.ndarray, rank: int, side: int, few: float) -> float:
