@@ -15,7 +15,7 @@ import numpy as np
 
 from luthier import choice
 from luthier.errors import StateError
-from luthier.fewlabels.labelplan import LabelPlan, asked, design
+from luthier.fewlabels.labelplan import LabelPlan, asked, design, shown
 from luthier.options import MonitorOptions
 from luthier.scoring import Scoring
 from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
@@ -182,17 +182,20 @@ class Monitor:
     def label_plan(self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0) -> LabelPlan:
         """Which of the newest `pool` answers without a label to label next; see `luthier.fewlabels.labelplan.design`.
 
-        For "better" the answers must have come with `champion_predicted`. Raises StateError without answers.
+        For "better" the answers must have come with `champion_predicted`. People see the answers' column `input`, without
+        one all they came with. Raises StateError without answers.
         """
         ids = self._waiting.newest(pool)
-        scored = self.scoring.score(self._waiting.rows(ids)) if ids else {}
+        given = self._waiting.rows(ids) if ids else {}
+        scored = self.scoring.score(given)
         columns = {name: scored[name] for name in sorted(_PLANNED & scored.keys()) if scored[name].dtype.kind != "O"}
         columns["at"] = np.arange(len(ids))  # so that there is a column even where answers had nothing but an id
         plan = design(
             columns, budget, decision, reference=self._reference, limit=self.limit("risk"), arl=self.options.arl,
             seed=seed,
         )  # fmt: skip
-        return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
+        names = [str(one) for one in self.scoring.labels or ()]
+        return asked(plan, ids, shown(given, plan.rows), columns, names=names, model=self.subject)
 
     def limit(self, name: str) -> float:
         """What the first check whose name begins so holds its value against, on the whole traffic; nan where none is watched."""

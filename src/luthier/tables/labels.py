@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ __all__ = ["absent", "as_labels", "codes", "distinct", "fractions", "listed", "o
 
 _MOST = 65_536  # labels
 _TEXT = 64  # characters of a label
+_FEW = 30  # labels -1, and as many 1, without a 0 are another coding
+_RECODE = "Write 0 for the negative label; a row without a label holds None or NaN"
 _ADD = "Add it at the end of Scoring(labels=…), or leave these rows out"
 
 
@@ -46,7 +49,8 @@ def absent(values: np.ndarray) -> np.ndarray:
 def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Judge = first_wrong) -> np.ndarray:
     """Indices (n,) int64 of labels, -1 where missing; whole numbers stay as they are where `labels` is None.
 
-    Raises StateError that counts the rows with a label that is none of them.
+    Text that spells whole-number labels, as a CSV file does, is read as these, and the other way round. Raises StateError
+    that counts the rows with a label that is none of them.
     """
     values = as_labels(name, one_a_row(name, values), judge)
     if labels is None:
@@ -59,6 +63,8 @@ def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Ju
     if known.dtype.kind != values.dtype.kind:
         if absent(values).all():
             return np.full(len(values), -1, np.int64)
+        values = _respelled(values, labels)
+    if known.dtype.kind != values.dtype.kind:
         held, wanted = ("text" if array.dtype.kind == "U" else "whole numbers" for array in (values, known))
         raise StateError(
             f"column {name!r} holds {held}, but the labels are {wanted}: {listed(labels)}. Give both in one type"
@@ -69,8 +75,30 @@ def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Ju
     strange = known[found] != values
     wrong = strange & ~absent(values)
     judge(name, wrong, values, f"hold none of the {len(labels)} labels {listed(labels)}", _ADD)
+    other = _other_coding(values, labels)
+    judge(name, other, values, f"hold -1, which is no label, and none holds 0 of {listed(labels)}", _RECODE)
     found[strange] = -1
     return found
+
+
+def _respelled(values: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+    """Labels (n,) in the type of `labels`, where each is one of them in the other type; else as they are."""
+    if values.dtype.kind == "U":
+        known = {text: one for one in labels for text in (str(one), f"{one}.0")} | {"": -1}
+    else:
+        known = {int(one): one for one in labels if re.fullmatch(r"-?[0-9]{1,18}", one)} | {-1: ""}
+    seen, place = np.unique(values, return_inverse=True)
+    if not known.keys() >= set(seen.tolist()):
+        return values
+    return np.array([known[one] for one in seen.tolist()])[place]
+
+
+def _other_coding(values: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+    """Where the rows (n,) hold -1 while the labels are 0 and 1, and many rows hold -1 or 1 and none 0."""
+    gone = absent(values)
+    if values.dtype.kind == "U" or set(labels) != {0, 1} or (values == 0).any():
+        return np.zeros(len(values), bool)
+    return gone if min(int(gone.sum()), len(gone) - int(gone.sum())) >= _FEW else np.zeros(len(values), bool)
 
 
 def distinct(name: str, *columns: Iterable[Any]) -> tuple[Any, ...]:
