@@ -39,7 +39,7 @@ class Fleet(MutableMapping[str, Monitor]):
     Feed each monitor as ever; `page` then judges all findings of all of them at once (models, slices and checks), by e-BH
     and by each one's share of the budget. `store` keeps the pages; without one they live as long as the fleet, and in `save`.
 
-    Raises UsageError when the budget is not positive.
+    Raises UsageError when the budget is not positive, or something else than monitors by name is given.
 
     >>> rng = np.random.default_rng(0)
     >>> def losses(n, risk):
@@ -57,15 +57,20 @@ class Fleet(MutableMapping[str, Monitor]):
     ) -> None:  # fmt: skip
         if not 0 < false_pages_per_month < math.inf:
             raise UsageError(f"false_pages_per_month is {false_pages_per_month!r}: it must be positive")
+        if not isinstance(monitors, Mapping | None):
+            raise UsageError(f"monitors is a {type(monitors).__name__}: give a dictionary of names to monitors")
         self.false_pages_per_month = false_pages_per_month
-        self._monitors: dict[str, Monitor] = dict(monitors or {})
+        self._monitors: dict[str, Monitor] = {}
         self._began: dict[str, datetime] = {}
         self._store: Store = store or MemoryStore()
+        self.update(monitors or {})
 
     def __getitem__(self, name: str) -> Monitor:
         return self._monitors[name]
 
     def __setitem__(self, name: str, monitor: Monitor) -> None:
+        if not isinstance(monitor, Monitor):
+            raise UsageError(f"{name!r} is a {type(monitor).__name__}, not a luthier.Monitor")
         self._monitors[name] = monitor
         self._began.pop(name, None)
 

@@ -18,8 +18,8 @@ from luthier.errors import StateError
 from luthier.fewlabels.labelplan import LabelPlan, asked, design, shown
 from luthier.options import MonitorOptions
 from luthier.scoring import Scoring
-from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
-from luthier.scoring.saved import about, made, packed, unpacked
+from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, seen, taken, without
+from luthier.scoring.saved import WHEN, about, made, packed, unpacked
 from luthier.tables import arrays, first_wrong, times
 from luthier.tables.ordered import ids_of, in_order, repeated
 from luthier.tables.predicates import Slices
@@ -32,9 +32,7 @@ __all__ = ["Monitor", "as_columns"]
 _WAITING = 1_000_000  # answers whose label may still come, kept for `label`
 _FEWEST = 50  # reference rows of a slice that stand for it; with fewer the whole reference does
 _PLANNED = {"embedding", "confidence", "guess", "predicted", "champion_predicted"}  # what a label plan looks at
-_WHEN = ("answer", "label")
 _LABELS = ("target", "loss", "gains", "ideal", "at_random")  # what a table of labels brings
-_METRICS_ONLY = {"probabilities", "score", "target_score", "gains", "ideal", "scores", "tokens", "tokens_loss"}
 
 
 class Monitor:
@@ -72,7 +70,7 @@ class Monitor:
         self.scoring = scoring.learn(raw)
         self._about = about(self.scoring, self.options.window_minutes)
         scored = self.scoring.score(raw)
-        self._reference = _seen(scored)
+        self._reference = seen(scored)
         wanted = choice.chosen(self.options.checks if checks is None else checks, self._reference)
         self._checks = [made(check, self.options) for check in wanted]
         self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
@@ -289,7 +287,7 @@ class Monitor:
         return ids_of(table.pop(name))
 
     def _window(self, when: str, columns: Any) -> dict[str, np.ndarray]:
-        if when not in _WHEN:
+        if when not in WHEN:
             raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
         return self.scoring.read(columns)
 
@@ -310,7 +308,7 @@ class Monitor:
             return
         scored = self._scored(when, table)
         slices, rows = self._slices.seen(scored)
-        columns = {"at": seconds} | _seen(scored)
+        columns = {"at": seconds} | seen(scored)
         checks = [check for check in self._checks if check.when == when]
         stepped = {
             (check.name, name): self._step(check, name, _rows(columns, chosen), _rows({"at": seconds}, chosen)["at"])
@@ -376,7 +374,7 @@ def as_columns(**columns: Any) -> dict[str, np.ndarray]:
     Raises StateError when lengths differ or `loss` leaves [0, 1].
     """
     table = arrays(columns)
-    return _seen(Scoring().learn(table).score(table))
+    return seen(Scoring().learn(table).score(table))
 
 
 def _times(table: Mapping[str, np.ndarray], at: Any, n: int) -> np.ndarray:
@@ -389,14 +387,6 @@ def _fair(when: str, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple
         return table, seconds
     chosen = np.asarray(table["at_random"], bool)
     return {name: values[chosen] for name, values in table.items() if name != "at_random"}, seconds[chosen]
-
-
-def _seen(scored: Columns) -> dict[str, np.ndarray]:
-    """What checks read: not what only metrics do, and predictions only where there is one a row."""
-    return {
-        name: values for name, values in scored.items()
-        if name not in _METRICS_ONLY and not (name in ("predicted", "target") and values.ndim > 1)
-    }  # fmt: skip
 
 
 def _rows(columns: Columns, chosen: np.ndarray | None) -> dict[str, np.ndarray]:

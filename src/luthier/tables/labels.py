@@ -11,7 +11,9 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.tables import Judge, first_wrong, has_lists
 
-__all__ = ["absent", "as_labels", "codes", "distinct", "fractions", "listed", "one_a_row", "plain"]
+__all__ = [
+    "absent", "aligned", "as_labels", "codes", "distinct", "fractions", "listed", "named", "one_a_row", "plain", "sets",
+]  # fmt: skip
 
 _MOST = 65_536  # labels
 _TEXT = 64  # characters of a label
@@ -84,7 +86,7 @@ def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Ju
 def _respelled(values: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
     """Labels (n,) in the type of `labels`, where each is one of them in the other type; else as they are."""
     if values.dtype.kind == "U":
-        known = {text: one for one in labels for text in (str(one), f"{one}.0")} | {"": -1}
+        known: dict[Any, Any] = {text: one for one in labels for text in (str(one), f"{one}.0")} | {"": -1}
     else:
         known = {int(one): one for one in labels if re.fullmatch(r"-?[0-9]{1,18}", one)} | {-1: ""}
     seen, place = np.unique(values, return_inverse=True)
@@ -115,7 +117,9 @@ def distinct(name: str, *columns: Iterable[Any]) -> tuple[Any, ...]:
         seen |= set(rows)
     seen -= {None, ""} | (set() if seen - {None} == {-1, 1} else {-1})
     if len({isinstance(one, str) for one in seen}) > 1:
-        raise StateError(f"column {name!r} mixes text and numbers as labels: {listed([*seen])}. Give all in one type")
+        raise StateError(
+            f"column {name!r} mixes text and numbers as labels: {listed(sorted(seen, key=repr))}. Give all in one type"
+        )
     if len(seen) > _MOST:
         raise StateError(
             f"column {name!r} holds {len(seen):,} different labels; {_MOST:,} are the most. If they are ids or free text, "
@@ -141,7 +145,9 @@ def listed(labels: Sequence[Any]) -> str:
 
 
 def one_a_row(name: str, values: np.ndarray) -> np.ndarray:
-    """The column; raises StateError when its rows are lists or vectors."""
+    """The column (n,), or (n, 1) as networks give it; raises StateError when its rows are lists or vectors."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
     if values.ndim != 1 or has_lists(values):
         raise StateError(f"column {name!r} has several values a row; this task has one. Say which task it is: task=…")
     return values
@@ -153,6 +159,32 @@ def fractions(values: np.ndarray) -> bool:
         return False
     seen = values[np.isfinite(values)]
     return bool((seen != np.trunc(seen)).any())
+
+
+def sets(values: np.ndarray) -> bool:
+    """Lists of labels, rather than rows of 0 and 1 that are all as long."""
+    if not has_lists(values):
+        return False
+    rows = [row for row in values.tolist() if row is not None]
+    return len({len(row) for row in rows}) > 1 or any(
+        isinstance(one, str) or one not in (0, 1) for row in rows for one in row
+    )
+
+
+def named(values: np.ndarray, labels: tuple[Any, ...]) -> bool:
+    """Whether the rows are lists of these labels; text labels may also be the names of columns of 0 and 1."""
+    if not has_lists(values):
+        return False
+    first = next((one for row in values.tolist() if row is not None for one in row), "")
+    return isinstance(first, str) or not isinstance(labels[0], str)
+
+
+def aligned(pair: list[np.ndarray]) -> bool:
+    """Whether answers and targets are lists of labels, as long as each other: tokens, not sets of labels."""
+    if len(pair) < 2 or not all(map(has_lists, pair)) or not any(map(sets, pair)):
+        return False
+    both = zip(pair[0].tolist(), pair[1].tolist(), strict=True)
+    return all(a is None or b is None or len(a) == len(b) for a, b in both)
 
 
 def _of_objects(name: str, values: np.ndarray, judge: Judge) -> np.ndarray:

@@ -16,6 +16,7 @@ __all__ = [
     "Table",
     "as_array",
     "by_text",
+    "detached",
     "eager",
     "is_table",
     "names_of",
@@ -58,6 +59,14 @@ def by_text(table: Mapping[Any, Any]) -> dict[str, Any]:
     if len(found) < len(table):
         raise StateError(f"two columns of {[*table]} have one name as text; give each a name of its own")
     return found
+
+
+def detached(values: Any) -> Any:
+    """A tensor as numpy can read it: without its gradient, on the CPU, bfloat16 as float32; anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return values.float() if str(values.dtype) == "torch.bfloat16" else values
 
 
 def unmasked(values: np.ndarray) -> np.ndarray:
@@ -105,7 +114,7 @@ def as_array(values: Any) -> np.ndarray:
     if isinstance(values, np.ma.MaskedArray):
         return unmasked(values)
     try:
-        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else detached(values))
     except ValueError:
         return rows_as_objects(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
 
