@@ -127,7 +127,7 @@ class LabelFree:
         if why:
             return Reading(estimate, False, f"unknown: {why}; label {labels} more for ± {self.half_width:g}", labels)
         if n < needed:
-            why = f"unknown: {memory['seen']} of the first {needed} answers seen, fewer would not show a mean that moves"
+            why = f"unknown: {memory['seen']} of the first {needed} answers seen; fewer show no mean that moves"
             return Reading(estimate, False, why, 0)
         why = f"estimated accuracy {value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}) over the newest {n} answers"
         return Reading(estimate, True, f"{why}, from confidence, as long as it means what it meant on the reference", 0)
@@ -165,7 +165,7 @@ class LabelFree:
         why = elsewhere(known, share, distance, n, far)
         if not why and float(gap @ gap) > gap_limit(len(gap), 1 / n + 1 / known["n"]):
             moved = math.sqrt(float(gap @ gap))
-            why = f"the mean embedding has moved by {moved:.2f} reference standard deviations over the newest {n} answers"
+            why = f"the mean embedding has moved by {moved:.2f} reference standard deviations in the newest {n} answers"
         return why
 
     def _block(self, memory: dict[str, Any], sure: Any, x: Any, kept: int) -> None:
