@@ -164,5 +164,5 @@ def test_no_number_before_the_answers_would_show_a_mean_that_moves() -> None:
     check = LabelFree()
     rng = np.random.default_rng(9)
     memory, finding = check.step(check.start(traffic(rng, 2000)), traffic(rng, 150))
-    assert finding.why == "unknown: 150 of the first 250 answers seen, fewer would not show a mean that moves"
+    assert finding.why == "unknown: 150 of the first 250 answers seen; fewer show no mean that moves"
     assert check.read(memory).labels == 0
