@@ -1,12 +1,12 @@
 """How far estimates of accuracy without labels are off, beside the table of EVIDENCE.md 2(c), and what the gate says.
 
-    python bench/bench_label_free_error.py [--seeds 3] [--peers nannyml] [--venvs FOLDER]
+    python bench/bench_label_free_error.py [--seeds 3] [--only digits "car loan"] [--peers nannyml] [--venvs FOLDER]
 
 Mean absolute error of accuracy in points, over the productions of an environment (bench/environments.py) and seeds:
 label_free.v1 and v2 whether their gate lets them speak or not, a plain CBPE (scikit-learn's isotonic regression of "right" on
 confidence) and M-CBPE (the same with the weights of a gradient-boosted domain classifier), 100 labels, and 100 labels with
 confidences (`combined`: PPI++). `stated` is the share of productions on which v2's gate speaks; then its error there and elsewhere.
-With NannyML's environment (--peers nannyml) its census and car-loan data are used, and its own CBPE beside ours. On concept
+`--only`: environments whose name begins so. With NannyML's environment (--peers nannyml) its census and car-loan data are used, and its own CBPE beside ours. On concept
 shift: labels that risk.v1 needs to show it. `table`: the range of accuracies and the error of CBPE / M-CBPE there.
 """
 
@@ -188,12 +188,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[""])
     venvs.arguments(parser, "nannyml")
     given = parser.parse_args()
     python = venvs.pythons([peer for peer in given.peers if peer == "nannyml"], given.venvs).get("nannyml")
     data = environments.packaged(python) if python else None
     found: dict[str, list[dict[str, Any]]] = {}
     for seed, environment in everywhere(given.seeds, data):
+        if not environment.name.startswith(tuple(given.only)):
+            continue
         found.setdefault(environment.name, []).extend(measured(environment, seed, python))
     rows = [summary(name, parts) for name, parts in found.items()]
     for row in rows:

@@ -2,7 +2,8 @@
 
 A `Part` is rows in one place: x (n, d) where they lie (what a gate looks at), probabilities (n, C) and targets (n,). Made
 data and scikit-learn's own need nothing; census and car loan are the files in NannyML's package, with its models' answers.
-Severities are chosen so that the true accuracies fall where EVIDENCE's table has them; models and draws are our own.
+Models and severities are chosen so that true accuracies, and the errors of plain methods (no change at all, mean confidence,
+CBPE, M-CBPE, ATC, DoC), fall where EVIDENCE's table has them, as far as they can; draws are our own.
 """
 
 from __future__ import annotations
@@ -88,12 +89,17 @@ def breast_cancer(seed: int) -> Iterator[Environment]:
         moved = z[rows] + noise * rng.standard_normal(z[rows].shape)
         return Part(moved, model.predict_proba(moved), y[rows])
 
-    noisy = [part(slice(398, None), noise) for noise in (0.7, 1.3, 2.0)]
+    noisy = [part(slice(398, None), noise) for noise in (0.5, 1.0, 1.5)]
     yield Environment("breast cancer noise", part(slice(228, 398)), noisy)
 
 
 def digits(seed: int) -> Iterator[Environment]:
-    """A network with two hidden layers of 64; x is the second of them. The last 597 images are changed."""
+    """A network with one hidden layer of 48; x is that layer. The last 597 images are changed.
+
+    Contrast goes towards the mean of each image. The table's columns for contrast come out (an unchanged accuracy 14 points off,
+    mean confidence 8.7, CBPE 7.5, M-CBPE 9.6, ATC 11.2 and 18.0, DoC 7.5; here 13.7, 8.6, 7.5, 9.6, 11.5, 18.6, 7.4) except
+    for two models' disagreement (2.9; here 6.9). Two layers of 64, or pixels times a constant, give columns that are far from it.
+    """
     from scipy.ndimage import gaussian_filter, shift
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
@@ -102,7 +108,7 @@ def digits(seed: int) -> Iterator[Environment]:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(images))
     images, y = images[order] / 16, y[order]
-    model = MLPClassifier((64, 64), max_iter=300, random_state=seed).fit(images[:600], y[:600])
+    model = MLPClassifier((48,), max_iter=300, random_state=seed).fit(images[:600], y[:600])
 
     def part(rows: slice, change: Any = None) -> Part:
         changed = images[rows] if change is None else change(images[rows].reshape(-1, 8, 8)).reshape(-1, 64)
@@ -113,10 +119,10 @@ def digits(seed: int) -> Iterator[Environment]:
 
     reference, last = part(slice(600, 1200)), slice(1200, None)
     changes = {
-        "contrast": [lambda i, c=c: c * i for c in (0.4, 0.15)],
-        "blur": [lambda i, s=s: gaussian_filter(i, (0, s, s)) for s in (1.0, 1.3)],
-        "translate": [lambda i, d=d: shift(i, (0, 0, d), order=1) for d in (1.2, 1.6)],
-        "noise": [lambda i, s=s: i + s * rng.standard_normal(i.shape) for s in (0.6, 1.0)],
+        "contrast": [lambda i, c=c: i.mean(axis=(1, 2), keepdims=True) * (1 - c) + c * i for c in (0.7, 0.4)],
+        "blur": [lambda i, s=s: gaussian_filter(i, (0, s, s)) for s in (0.95, 1.15)],
+        "translate": [lambda i, d=d: shift(i, (0, 0, d), order=1) for d in (1.0, 1.8)],
+        "noise": [lambda i, s=s: i + s * rng.standard_normal(i.shape) for s in (0.9, 1.5)],
     }
     for name, kinds in changes.items():
         yield Environment(f"digits {name}", reference, [part(last, change) for change in kinds])

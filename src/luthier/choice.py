@@ -29,7 +29,7 @@ def chosen(checks: Sequence[Any], reference: Columns) -> list[Any]:
     column_shift  column_shift.v1 where there are such columns, else nothing
     """
     found: list[Any] = []
-    for check in checks:
+    for check in [checks] if isinstance(checks, str) else checks:
         if check == "risk":
             found.append("risk_block.v1" if _dependent(reference) else "risk.v1")
         elif check == "quality":

@@ -39,7 +39,7 @@ class Fleet(MutableMapping[str, Monitor]):
     Feed each monitor as ever; `page` then judges all findings of all of them at once (models, slices and checks), by e-BH
     and by each one's share of the budget. `store` keeps the pages; without one they live as long as the fleet, and in `save`.
 
-    Raises UsageError when the budget is not positive.
+    Raises UsageError when the budget is not positive, or something else than monitors by name is given.
 
     >>> rng = np.random.default_rng(0)
     >>> def losses(n, risk):

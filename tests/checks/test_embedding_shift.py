@@ -84,3 +84,16 @@ def test_wide_embeddings_are_projected_and_holes_left_out() -> None:
     assert again.why.endswith("45 answers came without an `embedding` of 1500 finite numbers")
     assert replace(again, why=finding.why) == finding
     assert len(same["buffer"]) == 10
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_embeddings_of_few_dimensions_are_watched_like_any_other(width: int) -> None:
+    """Their random features span fewer dimensions than there are, so their covariance has no Cholesky root in float32."""
+    rng = np.random.default_rng(4)
+    check = EmbeddingShift()
+    memory = check.start({"embedding": rng.standard_normal((2000, width))})
+    memory, quiet = check.step(memory, {"embedding": rng.standard_normal((1000, width))})
+    assert not quiet.alarm
+    assert quiet.n == 1000
+    _, finding = check.step(memory, {"embedding": rng.standard_normal((1000, width)) + 1.0})
+    assert finding.alarm

@@ -60,6 +60,23 @@ def test_every_interval_holds_the_truth_in_95_of_100_and_guesses_narrow_it(
     assert widths["combined"] <= 1.005 * widths["labels"]
 
 
+@pytest.mark.parametrize(("risk", "labels"), [(0.035, 50), (0.02, 100), (0.088, 50)])
+def test_intervals_hold_where_labels_have_next_to_no_errors(risk: float, labels: int) -> None:
+    """One to four errors among the labels, which tell next to nothing of how much the estimate varies."""
+    rng, held = np.random.default_rng(8), np.zeros(3)
+    for _ in range(RUNS):
+        guess, loss = traffic(rng, 2000, risk, 0.3)
+        some, chance, pool = rng.permutation(2000)[:labels], chances(guess, labels), Pool.of(guess)
+        picked = drawn(rng, chance)
+        for i, said in enumerate((
+            labels_only(loss[some]), ppi(loss[some], guess[some], pool),
+            active(loss[picked], guess[picked], chance[picked], pool),
+        )):  # fmt: skip
+            held[i] += said.low <= risk <= said.high
+    print(f"\nrisk {risk}, {labels} labels: labels, ppi and active hold in {held / RUNS}")
+    assert (held >= 0.94 * RUNS).all()
+
+
 @pytest.mark.parametrize(("rho", "theory"), [(0.3, 0.954), (0.6, 0.802), (0.8, 0.605), (0.9, 0.445), (0.95, 0.326)])
 def test_the_gaussian_width_ratios_of_ppi_are_those_of_theory(rho: float, theory: float) -> None:
     """sqrt(1 - rho² / (1 + n/N)) with n 200, N 20,000: values scaled into [0, 1]."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from scipy import stats
@@ -289,3 +290,24 @@ def test_what_lies_just_beside_a_constant_is_another_bin(sign: int) -> None:
     finding = drift({"x": sign * tens}, {"x": sign * np.where(tens == 9, 40, tens)}).finding("x")
     assert finding.value > 0.2
     assert drift({"x": sign * tens}, {"x": sign * tens}).finding("x").value == 0
+
+
+def test_durations_are_numbers_and_series_and_tensors_are_columns() -> None:
+    rng = np.random.default_rng(0)
+    seconds = rng.lognormal(0, 0.5, 600)
+    took = pl.Series(seconds * 1e6).cast(pl.Int64).cast(pl.Duration("us"))
+    found = drift({"took": took}, {"took": pd.Series(pd.to_timedelta(seconds * 2, unit="s"))})
+    assert found.drifted == ("took",)
+    assert "median" in found.finding("took").why
+    assert drift({"took": took}, {"took": (seconds * 1e6).astype(np.int64).astype("m8[us]")}).drifted == ()
+    assert drift({"x": pl.Series(seconds)}, {"x": pa.array(seconds)}).finding("x").value == 0
+    torch = pytest.importorskip("torch")
+    assert drift({"x": torch.tensor(seconds, requires_grad=True)}, {"x": seconds}).drifted == ()
+    assert drift({"x": torch.tensor(seconds).bfloat16()}, {"x": torch.tensor(seconds * 2).bfloat16()}).drifted == ("x",)
+
+
+def test_rows_that_are_dictionaries_and_columns_that_are_images_are_named() -> None:
+    with pytest.raises(StateError, match=r"column 'a' has shape \(\); .*pandas.DataFrame\(rows\)"):
+        drift([{"a": 1, "b": "x"}] * 3, [{"a": 1, "b": "x"}] * 3)
+    with pytest.raises(StateError, match=r"column 'a' has shape \(9, 2, 2\).*flatten its rows"):
+        drift({"a": np.zeros((9, 2, 2))}, {"a": np.zeros((9, 2, 2))})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import luthier
-from luthier.errors import StateError
+from luthier.errors import StateError, UsageError
 from luthier.options import MonitorOptions
+from luthier.stages import labelfiles
 from luthier.stages.monitor import as_columns
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -145,3 +148,55 @@ def test_a_label_plan_of_waiting_answers_and_the_labels_that_may_count() -> None
     assert said.estimate.low <= loss.mean() <= said.estimate.high
     (same,) = monitor.observe("label", {"loss": np.ones(50), "at_random": np.zeros(50, bool)}, at=NOON)
     assert same == finding
+
+
+def test_a_label_plan_shows_the_record_and_names_the_answer() -> None:
+    rng = np.random.default_rng(3)
+    score = rng.random(400)
+    reference = {"score": score, "target": np.where(rng.random(400) < score, "spam", "ham")}
+    mails = {"id": [f"m{i}" for i in range(60)], "score": np.linspace(0.01, 0.99, 60)}
+    with_text, with_columns = (luthier.Monitor(reference, checks=()) for _ in range(2))
+    with_text.answer(mails | {"input": [f"mail {i}" for i in range(60)], "age": np.arange(60)})
+    with_columns.answer(mails | {"age": np.arange(60), "lang": ["de", "en"] * 30})
+    for one in with_text.label_plan(20, "accuracy").requests:
+        row = int(one.id[1:])
+        assert one.input == f"mail {row}"
+        assert one.predicted == ("spam" if row >= 30 else "ham"), "a name that people know, not an index"
+    for one in with_columns.label_plan(20, "repair").requests:
+        row = int(one.id[1:])
+        assert one.input == {"age": row, "lang": ("de", "en")[row % 2]}, "without an input, what came with the answer"
+    topics = luthier.Monitor({"predicted": [["art"], ["law", "sea"]] * 9, "target": [["art", "sea"], ["law"]] * 9})
+    topics.answer(["a"], predicted=[["sea", "law"]])
+    assert topics.label_plan(1).requests[0].predicted == "law sea"
+
+
+def test_labels_that_are_numbers_come_back_from_a_file_as_text(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    monitor = luthier.Monitor(
+        {"predicted": rng.integers(0, 2, 300), "target": rng.integers(0, 2, 300)}, checks=("risk.v1",)
+    )
+    monitor.answer([f"a{i}" for i in range(50)], predicted=rng.integers(0, 2, 50))
+    labelfiles.write(monitor.label_plan(20), tmp_path / "plan.csv")
+    rows = list(csv.DictReader((tmp_path / "plan.csv").open()))
+    filled = [f"{row['id']},{one}" for row, one in zip(rows, ["0", "1", "1.0", "0.0"] * 5, strict=True)]
+    (tmp_path / "back.csv").write_text("\n".join(["id,target", *filled]))
+    back = labelfiles.read(tmp_path / "back.csv").labels
+    (finding,) = monitor.label([one["id"] for one in back], [one["target"] for one in back])
+    assert finding.n == 20
+    assert not monitor.unknown_labels
+    monitor.answer(["b"], predicted=[1])
+    with pytest.raises(StateError, match="'target' holds text, but the labels are whole numbers"):
+        monitor.label(["b"], ["yes"])
+    text = luthier.Monitor({"predicted": ["0", "1"] * 50, "target": ["0", "1"] * 50})
+    text.observe("label", {"predicted": [0, 1, 1], "target": [0, 1, None]})
+    assert text.metrics()["accuracy"].n == 2
+
+
+def test_checks_that_no_monitor_runs_are_refused() -> None:
+    good = {"loss": losses(500, 0.1)}
+    with pytest.raises(UsageError, match=r"better.v1 reads two models' answers to the same records, in a gate"):
+        luthier.Monitor(good, checks=("better.v1",))
+    with pytest.raises(UsageError, match=r"overfitting.v1 reads the losses of a training run: a monitor cannot run it"):
+        luthier.Monitor(good, checks=("overfitting.v1",))
+    one = luthier.Monitor(good, checks="risk.v1").observe("label", good)
+    assert [finding.check for finding in one] == ["risk.v1"]

@@ -205,7 +205,7 @@ def test_all_new_categories_and_very_many_of_them_are_a_finding_at_bounded_memor
 )
 def test_a_reference_that_cannot_be_read(reference: Any, said: str) -> None:
     with pytest.raises(StateError, match=said):
-        luthier.Monitor(reference, columns={"predicted": "y"})
+        luthier.Monitor(reference, columns={"predicted": "y"} if "y" in reference else None)
 
 
 def test_options_that_cannot_be() -> None:
@@ -216,3 +216,86 @@ def test_options_that_cannot_be() -> None:
         luthier.Monitor(animals(), task="binary")
     with pytest.raises(StateError, match=r"need `target` beside `predicted`.*there are \['lss'\].*columns="):
         luthier.Monitor({"loss": np.zeros(9)}).observe("label", {"lss": np.zeros(9)})
+
+
+def test_columns_that_the_reference_does_not_have_are_refused() -> None:
+    data = {"score": np.linspace(0, 1, 100), "churned": np.arange(100) % 2}
+    for columns, said in {
+        "score": "columns is a str; give a dictionary of our names to your table's",
+        ("score", "churned"): "columns is a tuple",
+        (
+            ("target", "chruned"),
+        ): "columns name 'chruned' as target, and there is no such column; there are score, churned",
+        (("score", "probabilities"),): r"other way round, \{'probabilities': 'score'\}",
+        (("probabilities", ("score", "p")),): "columns name 'p' as probabilities",
+    }.items():
+        given = dict(columns) if isinstance(columns, tuple) and isinstance(columns[0], tuple) else columns
+        with pytest.raises(StateError, match=said):
+            luthier.Monitor(data, columns=given)  # type: ignore[arg-type]
+    late = {"target": "churned", "probabilities": "score", "id": "number", "at": "when"}
+    assert luthier.Monitor(data, columns=late).scoring.task == "binary", "ids and times may come with the traffic only"
+    usual = luthier.Monitor(data, columns={"label": "churned", "y_pred_proba": "score"})
+    assert usual.scoring.names == {"target": "churned", "probabilities": "score"}, "usual names say the same as ours"
+    numbered = luthier.Monitor({0: data["score"], 1: data["churned"]}, columns={"probabilities": 0, "target": 1})
+    assert numbered.scoring.task == "binary"
+
+
+def test_targets_without_answers_are_refused() -> None:
+    with pytest.raises(StateError, match=r"no answers of the model.*in \[0, 1\].*among target, y_score"):
+        luthier.Monitor({"y_true": [0, 1] * 50, "y_score": [-2.0, 3.0] * 50})
+    assert luthier.Monitor({"y_true": [0, 1] * 50}, task="loss").scoring.task == "loss"
+
+
+def test_probabilities_in_columns_named_after_the_labels_go_to_these_in_any_order() -> None:
+    three = animals()
+    for names in (["dog", "cat", "cow"], ["p of dog", "p of cat", "p of cow"]):
+        wide = {names[i]: three["probabilities"][:, place] for i, place in enumerate((2, 0, 1))}
+        monitor = luthier.Monitor(wide | {"target": three["target"]}, columns={"probabilities": names})
+        assert monitor.scoring.labels == ("dog", "cat", "cow")
+        monitor.observe("label", wide | {"target": three["target"]})
+        assert monitor.metrics()["accuracy"].value == 1
+
+
+def test_another_coding_of_the_labels_is_refused_and_no_silent_gap() -> None:
+    monitor = luthier.Monitor({"predicted": [0, 1] * 50, "target": [0, 1] * 50})
+    with pytest.raises(
+        StateError, match=r"'target': 50 of 100 rows hold -1, which is no label, and none holds 0 of \[0, 1\]"
+    ):
+        monitor.observe("label", {"predicted": [0, 1] * 50, "target": [-1, 1] * 50})
+    monitor.observe("label", {"predicted": [0, 1] * 50, "target": [-1, 1, 0, 1] * 25})
+    assert monitor.metrics()["accuracy"].n == 75, "-1 beside the labels is a row without one"
+
+
+def test_float16_is_no_reason_to_refuse_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(30), 500)
+    target = p.argmax(axis=1)
+    exact, rounded = (luthier.Monitor({"probabilities": one, "target": target}) for one in (p, p.astype(np.float16)))
+    for monitor, one in ((exact, p), (rounded, p.astype(np.float16))):
+        monitor.observe("label", {"probabilities": one, "target": target})
+    assert abs(exact.metrics()["log_loss"].value - rounded.metrics()["log_loss"].value) < 1e-3
+    assert rounded.metrics()["log_loss"].n == 500
+    with pytest.raises(StateError, match="do not sum to 1"):
+        rounded.observe("label", {"probabilities": (p * 0.9).astype(np.float16), "target": target})
+
+
+def test_what_networks_and_frames_give_is_read() -> None:
+    """Columns (n, 1), token matrices padded with -100, lists of any length beside the answers, tensors."""
+    price = np.linspace(10, 90, 100)[:, None]
+    monitor = luthier.Monitor({"predicted": price + 1, "target": price})
+    assert monitor.scoring.task == "regression"
+    assert abs(monitor.scoring.scale - 1) < 1e-9
+    tags = {"predicted": np.array([[0, 1, 2]] * 60), "target": np.array([[0, 2, -100]] * 60)}
+    tokens = luthier.Monitor(tags, task="tokens")
+    tokens.observe("label", tags)
+    assert tokens.scoring.labels == (0, 1, 2)
+    assert tokens.metrics()["accuracy"].value == 0.5
+    ragged = {"loss": np.zeros(300), "tags": [["a"], ["a", "b"], []] * 100}
+    ragged |= {"steps": [[1.0], [2.0, 3.0], [4.0]] * 100, "age": np.arange(300.0)}
+    monitor = luthier.Monitor(ragged, checks=("risk.v1", "quality.v2"))
+    assert "tags, steps not read: lists of different lengths" in monitor.said
+    assert monitor.observe("label", ragged)[0].n == 300
+    assert monitor.observe("answer", ragged)[0].n == 300
+    vectors = luthier.Monitor({"loss": np.zeros(90), "embedding": np.ones((90, 3)).tolist()})
+    with pytest.raises(StateError, match="'embedding': 1 of 2 rows hold another number of values"):
+        vectors.observe("answer", {"embedding": [[1.0], [1.0, 2.0, 3.0]]})

@@ -126,3 +126,31 @@ def test_a_statistic_of_rows_one_by_one_is_that_of_all(statistic: object) -> Non
     again = Running(statistic, running.state)
     again.add(loss=1.0, length=2.0)
     assert again.read()["missing"].n == 251
+
+
+def test_a_wrong_row_does_not_take_the_rows_that_wait_beside_it_with_it() -> None:
+    reference = {"predicted": RNG.integers(0, 3, 500), "target": RNG.integers(0, 3, 500)}
+    rows = [{"predicted": i % 3, "target": i % 2, "at": float(AT[i])} for i in range(300)]
+    whole, streamed = (luthier.Monitor(reference, checks=("risk.v1", "risk_lifetime.v1")) for _ in range(2))
+    stream = Stream(streamed)
+    for i, row in enumerate(rows):
+        stream.add(**{**row, "target": 7 if i in (20, 200) else row["target"]})
+    with pytest.raises(
+        StateError, match=r"2 of 300 rows that waited cannot be read, the others were taken: .*'target'.*7"
+    ):
+        stream.fold()
+    whole.observe("label", {name: [row[name] for i, row in enumerate(rows) if i not in (20, 200)] for name in rows[0]})
+    assert streamed.save() == whole.save()
+    assert stream.fold() == whole.findings(), "what was refused is not tried again"
+    lost = Stream(streamed)
+    for _ in range(300):
+        lost.add(predicted=1)
+    with pytest.raises(StateError, match="300 of 300 rows that waited cannot be read: labels of task multiclass need"):
+        lost.fold()
+
+
+def test_what_a_stream_cannot_be_given() -> None:
+    with pytest.raises(StateError, match="when is 'labels'; it must be 'answer' or 'label'"):
+        Stream(monitor(), "labels")
+    with pytest.raises(StateError, match="loss holds 'much', which is no number"):
+        Stream(monitor()).add(loss="much")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -86,3 +87,20 @@ def test_what_is_no_table_says_so(thing: object) -> None:
 def test_whole_numbers_beyond_64_bits_and_mixed_types() -> None:
     assert arrays({"x": [1, 10**30]})["x"].tolist() == [1, 1e30]
     assert arrays({"x": [1, "a", None, np.nan]})["x"].tolist() == [1, "a", None, None]
+
+
+def test_durations_days_and_new_text_are_read() -> None:
+    durations = [timedelta(minutes=1), None, timedelta(seconds=2)]
+    found = arrays({"took": durations, "polars": pl.Series(durations), "numpy": np.array([60, "NaT", 2], "m8[s]")})
+    for values in found.values():
+        np.testing.assert_array_equal(values, [60.0, np.nan, 2.0])
+    np.testing.assert_array_equal(times([date(1970, 1, 2), date(1970, 1, 3)], 2), [86_400, 172_800])
+    text = np.array(["a", "b"], dtype=np.dtypes.StringDType())
+    assert arrays({"text": text})["text"].tolist() == ["a", "b"]
+
+
+def test_tensors_of_any_kind_are_read() -> None:
+    torch = pytest.importorskip("torch")
+    made = torch.tensor([0.5, 2.0])
+    for tensor in (made, made.bfloat16(), made.half(), made.clone().requires_grad_()):
+        assert arrays({"x": tensor})["x"].tolist() == [0.5, 2.0]

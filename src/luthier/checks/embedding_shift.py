@@ -229,8 +229,17 @@ def _errors(centred: Any, rng: Any) -> Any:
     if n > d:
         covariance = (centred.T @ centred).astype(np.float64) / n**2
         covariance[np.diag_indices(d)] += 1e-6 * np.trace(covariance) / d + 1e-300
-        root = np.linalg.cholesky(covariance).T.astype(np.float32)
+        root = _root(covariance).astype(np.float32)
     return rng.standard_normal((REPLICATES, len(root)), dtype=np.float32) @ root
+
+
+def _root(covariance: Any) -> Any:
+    """A (d, d) whose product with its own transpose, root.T @ root, is the covariance (d, d)."""
+    try:
+        return np.linalg.cholesky(covariance).T
+    except np.linalg.LinAlgError:  # waves of a few dimensions span few: what is left of the others is rounding
+        values, vectors = np.linalg.eigh(covariance)
+        return (vectors * np.sqrt(np.maximum(values, 0.0))).T
 
 
 def _project(known: Memory, x: Any) -> Any:

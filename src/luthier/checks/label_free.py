@@ -11,7 +11,18 @@ import numpy as np
 from luthier.checks.base import Memory, counting_passed_over, passed_over, silent
 from luthier.evidence import source_bound
 from luthier.fewlabels.calibrated import isotonic
-from luthier.fewlabels.support import Reading, elsewhere, fit, gap_limit, labels_for, measure, whiten, z_score
+from luthier.fewlabels.support import (
+    Reading,
+    elsewhere,
+    enough,
+    fit,
+    gap_limit,
+    labels_for,
+    measure,
+    newest_far,
+    whiten,
+    z_score,
+)
 from luthier.names import register
 from luthier.types import Columns, Estimate, Finding, Promise
 
@@ -29,10 +40,13 @@ class LabelFree:
     """Risk estimated from confidence (CBPE), over the newest `window` answers; stated only where it can be true.
 
     P(right | confidence) is fitted on the reference by isotonic regression and averaged over the answers. Its
-    interval (at `confidence`) has the sampling error of the answers and, by bootstrap, that of the calibration. The
+    interval (at `confidence`) is for what labels of these answers would show: it has their own randomness and, by
+    bootstrap, the error of the calibration. The
     estimate is valid only if at most `far` of the answers lie beyond the reference's 95 % point of the distance to
     the 5th neighbour, and both the mean distance (either way) and the whitened mean are quiet; elsewhere every
-    label-free method fails, so value is nan and `why` says how many labels give an interval of ± `half_width`.
+    label-free method fails, so value is nan and `why` says how many labels give an interval of ± `half_width`. The newest
+    half, quarter … down to two blocks have to be quiet too, or good answers would hide the first bad ones; and nothing is
+    stated before the answers would show a mean moved by half a standard deviation 9 times in 10, or the window is full.
     The promise is "none": that calibration carries over to this traffic is assumed, not tested. Bialek et al.
     2024 (arXiv 2401.08348) for the estimate; the validity rule was measured on 58 shifts.
     """
@@ -100,16 +114,21 @@ class LabelFree:
         labels = labels_for(self.half_width, self.confidence)
         if known["why"]:
             return Reading(Estimate(), False, known["why"], labels)
+        needed = self._needed(known)
         if n < 2 * self.block:
-            return Reading(Estimate(), False, f"{memory['seen']} of the first {2 * self.block} answers seen", 0)
+            return Reading(Estimate(), False, f"unknown: {memory['seen']} of the first {needed} answers seen", 0)
         shares = memory["cells"].sum(axis=0) / n
         value = min(max(float(shares @ known["curve"]), 0.0), 1.0)  # shares may sum to a hair more than 1
         spread = float((known["curves"] @ shares).std())
-        half = z_score(self.confidence) * math.hypot(spread, math.sqrt(value * (1 - value) / n))
+        own = float(shares @ (known["curve"] * (1 - known["curve"])))  # of one answer that is right as its cell says
+        half = z_score(self.confidence) * math.hypot(spread, math.sqrt(max(own, 0.0) / n))
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
-        why = self._elsewhere(memory, n)
+        why = self._elsewhere(memory)
         if why:
             return Reading(estimate, False, f"unknown: {why}; label {labels} more for ± {self.half_width:g}", labels)
+        if n < needed:
+            why = f"unknown: {memory['seen']} of the first {needed} answers seen; fewer show no mean that moves"
+            return Reading(estimate, False, why, 0)
         why = f"estimated accuracy {value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}) over the newest {n} answers"
         return Reading(estimate, True, f"{why}, from confidence, as long as it means what it meant on the reference", 0)
 
@@ -126,13 +145,27 @@ class LabelFree:
             n=reading.estimate.n, why=why,
         )  # fmt: skip
 
-    def _elsewhere(self, memory: Memory, n: int) -> str:
-        """Why the answers do not come from where the reference came from; empty when they seem to."""
-        known = memory["reference"]
-        why = elsewhere(known, float(memory["far"].sum()) / n, float(memory["distance"][:, 0].sum()) / n, n, self.far)
-        gap = memory["middle"].sum(axis=0) / n
+    def _needed(self, known: Memory) -> int:
+        """Answers before the first number: whole blocks, two at least and the window at most."""
+        blocks = math.ceil(min(enough(len(known["axes"]), known["n"]), self.window) / self.block)
+        return max(blocks, 2) * self.block
+
+    def _elsewhere(self, memory: Memory) -> str:
+        """Why the answers, or the newest of them, do not come from where the reference came from; empty when they seem to."""
+        blocks = len(memory["far"])
+        why = self._away(memory, blocks, self.far)
+        while not why and (blocks := blocks // 2) >= 2:
+            why = self._away(memory, blocks, newest_far(self.far, blocks * self.block))
+        return why
+
+    def _away(self, memory: Memory, blocks: int, far: float) -> str:
+        known, n = memory["reference"], blocks * self.block
+        share, distance = float(memory["far"][-blocks:].sum()) / n, float(memory["distance"][-blocks:, 0].sum()) / n
+        gap = memory["middle"][-blocks:].sum(axis=0) / n
+        why = elsewhere(known, share, distance, n, far)
         if not why and float(gap @ gap) > gap_limit(len(gap), 1 / n + 1 / known["n"]):
-            why = f"the mean embedding has moved by {math.sqrt(float(gap @ gap)):.2f} reference standard deviations"
+            moved = math.sqrt(float(gap @ gap))
+            why = f"the mean embedding has moved by {moved:.2f} reference standard deviations in the newest {n} answers"
         return why
 
     def _block(self, memory: dict[str, Any], sure: Any, x: Any, kept: int) -> None:

@@ -52,7 +52,8 @@ class LabelFreeWeighted:
     P(right | predicted class, confidence) is fitted on the reference by isotonic regression and averaged over the
     newest `window` answers. Where these differ from the reference, it is refitted with the weights of a domain
     classifier (ridge logistic regression on whitened features and their squares), so that it holds for their mix:
-    Bialek, Kivimaki, Kuberski & Perrakis (NeurIPS 2025, arXiv 2401.08348). The interval (at `confidence`) is for what
+    Bialek, Kivimaki, Kuberski & Perrakis (NeurIPS 2025, arXiv 2401.08348); unless that changes the estimate by less than
+    its own standard error, when the reference's curve stays and the change widens the interval. The interval (at `confidence`) is for what
     labels of these answers would show: their own randomness and the error of the weighted calibration.
 
     Valid only if at most `far` of the answers lie beyond the reference's 95 % point of the distance to the 5th
@@ -314,22 +315,47 @@ def _tallied(known: Memory, cell: Any, right: Any, said: Any, true: Any, weights
 
 
 def _calibration(known: Memory, memory: Memory) -> dict[str, Any]:
-    """The reference's own calibration, or, where the answers differ, one that is weighted for them."""
+    """The reference's own calibration, or, where the answers differ, one that is weighted for them.
+
+    Weights that change the estimate by no more than their own error are left out: the reference's curve stays, and the
+    change joins the error. `bend` (C, G, p): what moves the curve's cells together, a standard normal draw each.
+    """
     plain = {name: known[name] for name in ("curve", "error", "step", "mistakes", "slips")}
-    target = domain.design(memory["rows"])
+    target, gap = domain.design(memory["rows"]), memory["rows"].mean(axis=0)
+    same = {"rows": float(known["n"]), "weighted": False}
     if not domain.differs(known["moments"], domain.moments(target)):
-        return {
-            **plain,
-            "rows": float(known["n"]),
-            "weighted": False,
-            "gap": memory["rows"].mean(axis=0),
-            "bend": np.zeros((*known["shape"], 1)),
-        }
+        nothing = np.zeros((*known["shape"], 1))
+        return {**plain, **same, "moved": False, "effective": same["rows"], "gap": gap, "bend": nothing}
     weights, covariance = domain.ratios(known["design"][:SOURCE], target, known["design"])
-    gap = memory["rows"].mean(axis=0) - weights @ known["z"] / len(weights)
+    rows = domain.effective(weights)
     found = _tallied(known, known["cell"], known["right"], known["said"], known["true"], weights)
+    found |= {"moved": True, "effective": rows, "gap": gap - weights @ known["z"] / len(weights)}
     bend = _bend(known, weights, found["curve"]) @ np.linalg.cholesky(covariance)
-    return {**found, "rows": domain.effective(weights), "weighted": True, "gap": gap, "bend": bend}
+    counts, _ = _counts(memory)
+    turn = found["curve"] - known["curve"]
+    if float((counts * turn).sum()) ** 2 > _error_of_turn(known, found, weights, bend, counts):
+        return {**found, "rows": rows, "weighted": True, "bend": bend}
+    kept = {name: known[name] for name in ("curve", "mistakes", "slips")}
+    return {**found, **kept, **same, "bend": np.concatenate([bend, turn[..., None]], axis=-1)}
+
+
+def _error_of_turn(known: Memory, found: dict[str, Any], weights: Any, bend: Any, counts: Any) -> float:
+    """Variance of the change that weights make to the expected right answers: by the weights' own, and the rows' error.
+
+    A row's influence on either curve is its share of its step; both curves rest on the same rows.
+    """
+    cell, size = known["cell"], known["cells"]
+    new = _influence(found["step"], np.bincount(cell, weights, size), counts)
+    old = _influence(known["step"], np.bincount(cell, minlength=size) * (known["n"] / len(cell)), counts)
+    moved = (new[cell] * weights - old[cell]) * (known["right"] - known["curve"].ravel()[cell])
+    mixed = np.tensordot(counts, bend, 2)
+    return float(moved @ moved + mixed @ mixed)
+
+
+def _influence(step: Any, rows: Any, counts: Any) -> Any:
+    """What one right row more of a cell (C G,) adds to the expected right answers, where steps are pooled."""
+    place = step.ravel()
+    return (np.bincount(place, counts.ravel()) / np.maximum(np.bincount(place, rows), 1.0))[place]
 
 
 def _by_cell(known: Memory) -> dict[str, Any]:
@@ -362,9 +388,9 @@ def _bend(known: Memory, weights: Any, curve: Any) -> Any:
 
 def _unlike(fitted: dict[str, Any], memory: Memory) -> str:
     """Why the weighted reference is no picture of the answers; empty when it seems to be."""
-    if fitted["weighted"] and fitted["rows"] < FEWEST_EFFECTIVE:
-        return f"only {fitted['rows']:.0f} effective reference rows are like the newest answers"
-    gap, error = fitted["gap"][:-1], 1 / len(memory["far"]) + 1 / max(fitted["rows"], 1.0)
+    if fitted["moved"] and fitted["effective"] < FEWEST_EFFECTIVE:
+        return f"only {fitted['effective']:.0f} effective reference rows are like the newest answers"
+    gap, error = fitted["gap"][:-1], 1 / len(memory["far"]) + 1 / max(fitted["effective"], 1.0)
     if float(gap @ gap) > support.gap_limit(len(gap), error):
         return (
             f"the mean of the inputs has moved by {math.sqrt(float(gap @ gap)):.2f} reference standard deviations "

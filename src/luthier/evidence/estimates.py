@@ -18,8 +18,10 @@ __all__ = [
     "by_score",
     "class_scores",
     "normal",
+    "on_log",
     "on_logit",
     "share",
+    "stretched",
     "t_score",
     "wilson_bounds",
     "z_score",
@@ -40,8 +42,9 @@ def t_score(confidence: float, n: float) -> float:
 def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval (1927) of all hits of `of` at once, NaN where that is 0.
 
-    Where three at most were hit, or missed, that end is Poisson's, for Wilson's covers only 91 % there (Brown, Cai and
-    DasGupta 2001, section 4.1.1). By chance a rate's coverage jumps with n; over all rates it is 95 %.
+    Where three at most were hit, or missed, of few rows a fifth of them at most, that end is Poisson's, for Wilson's
+    covers only 91 % there (Brown, Cai and DasGupta 2001, section 4.1.1). By chance a rate's coverage jumps with n; over
+    all rates it is 95 to 96 %.
     """
     k, n = np.asarray(hits, np.float64), np.asarray(of, np.float64)
     z = z_score(confidence)
@@ -49,8 +52,9 @@ def wilson_bounds(hits: ArrayLike, of: ArrayLike, confidence: float) -> tuple[np
         rate, spread = k / n, z * z / n
         half = z * np.sqrt(np.maximum(rate * (1 - rate), 0) / n + spread / (4 * n))
         low, high = (rate + spread / 2 - half) / (1 + spread), (rate + spread / 2 + half) / (1 + spread)
-        low = np.where(k <= _FEW_HITS, np.minimum(low, _few(k, confidence) / n), low)
-        high = np.where(n - k <= _FEW_HITS, np.maximum(high, 1 - _few(n - k, confidence) / n), high)
+        most = np.clip(n // 5, 1, _FEW_HITS)
+        low = np.where(k <= most, np.minimum(low, _few(k, confidence) / n), low)
+        high = np.where(n - k <= most, np.maximum(high, 1 - _few(n - k, confidence) / n), high)
     return np.where(n > 0, np.maximum(low, 0), np.nan), np.where(n > 0, np.minimum(high, 1), np.nan)
 
 
@@ -132,21 +136,42 @@ def on_logit(value: float, error: float, n: int, confidence: float, worth: float
     return Estimate(value, int(n), min(low, value), max(high, value))
 
 
-_PRIOR = 4  # rows' worth of belief in a model of the spread
+def on_log(value: float, half: float, n: int, *, skewed: bool = False) -> Estimate:
+    """A `value` above 0 with the interval ± `half`, taken on the logarithm; the upper end of 0 is unknown."""
+    if value == 0:
+        return Estimate(0.0, n, 0.0, math.nan)
+    half = half / value
+    above = stretched(half) if skewed else half
+    return Estimate(value, n, value * math.exp(-half), value * math.exp(min(above, 700.0)))
+
+
+def stretched(half: float) -> float:
+    """A mean of skewed values is low together with its standard error: so its upper end lies further, on the log.
+
+    By half · half / 2, chosen in simulation: for the mean square of 50 normal to Laplace errors 93 to 95 % instead of 90
+    to 93 %, for the log loss of 50 rows 95 % instead of 94 %.
+    """
+    return half + half * half / 2
 
 
 def by_score(
-    value: float, spread: float, model: Callable[[float], float], rarer: float, n: int, confidence: float
+    value: float,
+    spread: float,
+    model: Callable[[float], float],
+    rarer: float,
+    n: int,
+    confidence: float,
+    prior: float = 2,
 ) -> Estimate:
     """A score interval of `value` in [0, 1]: all θ with |value - θ| ≤ t √(ratio · model(θ)), Wilson's way.
 
     `model` is the variance that a textbook gives an estimate whose truth is θ, `spread` the one that was measured over
-    `rarer` rows. Their ratio is drawn to 1 as by four rows that agree with the model, the more so the fewer rows could
-    tell, few or all alike: where a measured spread is least to be believed.
+    `rarer` rows. Their ratio is drawn to 1 as by `prior` rows that agree with the model, the more so the fewer rows could
+    tell, few or all alike: where a measured spread is least to be believed. Student's t has twice as many degrees more.
     """
     told = max(rarer - 1, 0) * 4 * value * (1 - value)
-    ratio = (told * spread / model(value) + _PRIOR) / (told + _PRIOR) if told else 1.0
-    t = t_score(confidence, max(rarer, 1) + _PRIOR)
+    ratio = (told * spread / model(value) + prior) / (told + prior) if told else 1.0
+    t = t_score(confidence, max(rarer, 1) + 2 * prior)
     ends = []
     for end in (0.0, 1.0):
         inside, outside = value, end
@@ -168,7 +193,7 @@ def area_interval(area: float, spread: float, positives: float, negatives: float
     def model(a: float) -> float:
         return a * (1 - a) / pairs * (1 + more * (1 - a) / (2 - a) + more * a / (1 + a))
 
-    return by_score(area, spread, model, min(positives, negatives), round(positives + negatives), confidence)
+    return by_score(area, spread, model, min(positives, negatives), round(positives + negatives), confidence, 4)
 
 
 def bounded(value: float, error: float, n: int, confidence: float, worth: float | None = None) -> Estimate:

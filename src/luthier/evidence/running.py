@@ -188,7 +188,10 @@ class Online:
 
     def _factors_of(self, x: float) -> list[float]:
         """What each bet makes of x, kept for the values that come again and again, such as 0 and 1."""
-        x = float(x)
+        try:
+            x = float(x)
+        except (TypeError, ValueError):
+            raise StateError(f"{self.column} holds {x!r:.80}, which is no number") from None
         if not 0 <= x <= 1:
             raise StateError(
                 f"{self.column} holds {x:g}; it must lie in [0, 1]. Divide by its largest possible value first"

@@ -15,7 +15,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.evidence import Floats, floats, unit_interval
-from luthier.evidence.intervals import normal_quantile, wilson
+from luthier.evidence.estimates import by_score, share, t_score, wilson_bounds, z_score
 from luthier.types import Estimate
 
 __all__ = ["Combined", "ErrorRates", "Pool", "active", "chances", "combined", "error_rates", "labels_only", "ppi"]
@@ -61,6 +61,7 @@ class _Fit(NamedTuple):
     weight: float
     correlation: float
     n: float  # labels of equal chance that vary as much
+    model: float  # 0/1 labels alone that would vary as much if losses spread as the guesses say; NaN: losses between
 
 
 def labels_only(losses: Any, chance: Any = None, *, confidence: float = 0.95) -> Estimate:
@@ -95,7 +96,7 @@ def active(losses: Any, guess: Any, chance: Any, pool: Pool | Any, *, confidence
     if len(y) < 2:
         return Estimate()
     fit = _fit(y, f, w, pool if isinstance(pool, Pool) else Pool.of(pool))
-    return _wilson(fit, len(y), confidence)
+    return _interval(fit, len(y), confidence)
 
 
 def combined(
@@ -116,7 +117,7 @@ def combined(
     if reason := _no_help(alone, n, fit):
         return Combined(alone, "labels", 0.0, fit.correlation if fit else math.nan, n, f"from labels alone: {reason}")
     assert fit is not None
-    estimate = _wilson(fit, len(y), confidence)
+    estimate = _interval(fit, len(y), confidence)
     spread = float(w @ (y - float(w @ y) / w.sum()) ** 2) / float(w.sum())
     worth = spread / fit.variance if fit.variance else n
     why = f"{len(y)} labels and the confidence of {_pool_n(pool):,} answers, worth {worth:.0f} labels alone"
@@ -218,9 +219,10 @@ def _fit(y: Floats, f: Floats, w: Floats, pool: Pool) -> _Fit:
     left = 1 - np.minimum(w / total, 0.5)  # each row judged by the means of the others
     spread = math.sqrt(float(w @ yc**2) * float(w @ fc**2))
     correlation = float(w @ (yc * fc)) / spread if spread > 1e-12 * total else 0.0
+    model = _modelled(f, w) if np.isin(y, (0.0, 1.0)).all() else math.nan
     if not pool.n or not correlation:
         error = w * yc / left
-        return _Fit(mean_y, float(error @ error) / total**2, 0.0, correlation, n)
+        return _Fit(mean_y, float(error @ error) / total**2, 0.0, correlation, n, model)
     s, a = w * (pool.n / total), f - pool.mean
     rest = max(pool.n * pool.variance - float(a @ a), 0.0)  # sum of a² over the unlabelled
     d = s * fc - a
@@ -228,7 +230,18 @@ def _fit(y: Floats, f: Floats, w: Floats, pool: Pool) -> _Fit:
     weight = float((s * yc) @ d) / square if square > 0 else 0.0
     error = s * (yc - weight * fc) / left + weight * a
     variance = (float(error @ error) + weight**2 * rest) / pool.n**2
-    return _Fit(mean_y + weight * (pool.mean - mean_f), variance, weight, correlation, n)
+    return _Fit(mean_y + weight * (pool.mean - mean_f), variance, weight, correlation, n, model)
+
+
+def _modelled(f: Floats, w: Floats) -> float:
+    """Equal labels that would vary as much as these of weights `w` if 0/1 losses spread half as the guesses say, half alike.
+
+    It stands in for the measured variance where few errors could tell it.
+    """
+    spread = f * (1 - f)
+    mean = float(w @ spread) / float(w.sum())
+    spread = 0.5 + 0.5 * spread / mean if mean > 0 else np.ones(len(f))
+    return float(w.sum() * (w @ spread) / (w**2 @ spread))
 
 
 def _no_help(alone: Estimate, n: float, fit: _Fit | None) -> str:
@@ -244,25 +257,20 @@ def _no_help(alone: Estimate, n: float, fit: _Fit | None) -> str:
 
 def _alone(y: Floats, w: Floats, confidence: float) -> Estimate:
     if w.min() == w.max() and np.isin(y, (0.0, 1.0)).all():
-        low, high = wilson(float(y.sum()), len(y), confidence)
-        return Estimate(float(y.mean()), len(y), low, high)
-    return _wilson(_fit(y, np.zeros(len(y)), w, Pool(0, 0.0, 0.0)), len(y), confidence)
+        return share(float(y.sum()), len(y), confidence)
+    return _interval(_fit(y, np.zeros(len(y)), w, Pool(0, 0.0, 0.0)), len(y), confidence)
 
 
-def _wilson(fit: _Fit, labels: int, confidence: float) -> Estimate:
-    """Wilson's interval at the number of 0/1 labels that would have this variance, Student's t for the normal."""
+def _interval(fit: _Fit, labels: int, confidence: float) -> Estimate:
+    """A score interval of 0/1 losses, whose variance few errors tell badly; else Wilson's for as many labels as vary so."""
     value = min(max(fit.value, 0.0), 1.0)
-    effective = value * (1 - value) / fit.variance if fit.variance > 0 and 0 < value < 1 else fit.n
-    z = normal_quantile(0.5 + confidence / 2)
-    effective *= (z / _student(z, max(fit.n - 1, 1))) ** 2
-    low, high = wilson(value * effective, effective, confidence)
-    return Estimate(value, labels, low, high)
-
-
-def _student(z: float, freedom: float) -> float:
-    """Student's quantile from the normal one (Cornish & Fisher; Abramowitz & Stegun 26.7.5)."""
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2
+    inside = 0 < value < 1
+    if inside and not math.isnan(fit.model):
+        return by_score(value, fit.variance, lambda rate: rate * (1 - rate) / fit.model, fit.n, labels, confidence)
+    worth = value * (1 - value) / fit.variance if inside and fit.variance > 0 else fit.n
+    worth *= (z_score(confidence) / t_score(confidence, max(fit.n, 2))) ** 2
+    low, high = wilson_bounds(value * worth, worth, confidence)
+    return Estimate(value, labels, float(low), float(high))
 
 
 def _pool_n(pool: Pool | Any) -> int:

@@ -20,7 +20,7 @@ from luthier.evidence.intervals import normal_quantile
 from luthier.fewlabels import Combined, ErrorRates, Pool, combined, error_rates, scaled
 from luthier.types import Columns, Estimate, content_id
 
-__all__ = ["DECISIONS", "Buys", "Decision", "LabelPlan", "Plan", "Request", "asked", "design", "smallest_rise"]
+__all__ = ["DECISIONS", "Buys", "Decision", "LabelPlan", "Plan", "Request", "asked", "design", "shown", "smallest_rise"]
 
 Decision: TypeAlias = Literal["worse", "accuracy", "better", "repair"]
 DECISIONS: dict[Decision, str] = {
@@ -38,6 +38,11 @@ ROUNDS = 8  # of Lloyd's algorithm
 MIX = 0.5  # share of the chances that is equal for all
 _STREAM = 0x1ABE1  # so that data simulated from the same seed does not follow the draw
 ALPHA = 0.05  # of the gate's better.v1
+_SAID = {
+    "predicted", "probabilities", "confidence", "score", "margin", "entropy", "guess", "embedding", "champion_predicted",
+    "target", "loss", "at", "at_random", "length", "group",
+}  # fmt: skip
+"""What the model said of a record and what is said about it, rather than the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +123,10 @@ class LabelPlan:
 
 
 def asked(
-    plan: Plan, ids: Sequence[str], inputs: Sequence[Any], columns: Columns, *, names: Sequence[str] = (),
-    model: str = "", known: Collection[str] = (),
+    plan: Plan, ids: Sequence[str], inputs: Sequence[Any] | Mapping[int, Any], columns: Columns, *,
+    names: Sequence[str] = (), model: str = "", known: Collection[str] = (),
 ) -> LabelPlan:  # fmt: skip
-    """A plan over rows as requests about records: `ids` and `inputs` (N,) of the pool, `names` of predicted classes."""
+    """A plan over rows as requests about records: `ids` and `inputs` of the pool by row, `names` of predicted classes."""
     predicted, sure = columns.get("predicted"), columns.get("confidence")
     requests = tuple(
         Request(
@@ -135,13 +140,25 @@ def asked(
     return LabelPlan(name, plan.decision, model, plan.pool, plan.buys, requests, frozenset(chosen.intersection(known)))
 
 
+def shown(columns: Columns, rows: Ints) -> dict[int, Any]:
+    """What people see of each of these rows, to label it: the column `input`, else what else the record holds, by name."""
+    if "input" in columns:
+        return dict(zip(rows.tolist(), columns["input"][rows].tolist(), strict=True))
+    held = {name: values[rows].tolist() for name, values in columns.items() if name not in _SAID and values.ndim == 1}
+    return {row: {name: values[i] for name, values in held.items()} or None for i, row in enumerate(rows.tolist())}
+
+
 def _said(predicted: Any, row: int, names: Sequence[str]) -> str:
     if predicted is None:
         return ""
     value = predicted[row]
     if isinstance(value, int | np.integer) and names:
         return names[int(value)] if 0 <= value < len(names) else ""
-    return str(value)
+    if not isinstance(value, np.ndarray):
+        return str(value)
+    if value.dtype.kind == "f":  # labels of a row: 1 where it has one
+        value = np.flatnonzero(value == 1)
+    return " ".join(names[one] if one < len(names) else str(one) for one in value.tolist() if one >= 0)
 
 
 def design(

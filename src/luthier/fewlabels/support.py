@@ -14,12 +14,14 @@ from luthier.types import Columns, Estimate
 
 __all__ = [
     "elsewhere",
+    "enough",
     "features",
     "fit",
     "gap_limit",
     "labels_for",
     "measure",
     "names_of",
+    "newest_far",
     "scale",
     "whiten",
     "z_score",
@@ -31,6 +33,7 @@ AXES = 16  # principal axes on which the whitened mean is watched
 PLANNED_RISK = 0.2
 QUIET_Z = 3.29  # two-sided .001
 DRIFT = 0.25  # reference standard deviations by which the mean may move before it counts as elsewhere
+MISSED = 0.1  # chance that a mean moved by twice that is not seen
 FARTHEST = 20.0  # standard deviations at which a numeric column is cut
 NOT_FEATURES = {
     "loss", "champion_loss", "target", "predicted", "champion_predicted", "agrees", "confidence", "margin", "entropy",
@@ -163,6 +166,26 @@ def gap_limit(freedom: int, error: float) -> float:
     Chi-square quantile by Wilson & Hilferty (1931).
     """
     return freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3 * error + DRIFT**2
+
+
+def enough(freedom: int, reference: int) -> float:
+    """Answers that show a mean moved by twice the drift allowed with probability .9, against `reference` rows.
+
+    The squared gap has a noncentral chi-square law, taken as normal here (`gap_limit`). Infinite where the reference is
+    too small for any number of answers.
+    """
+    shift, normal = (2 * DRIFT) ** 2, NormalDist().inv_cdf(1 - MISSED)
+    low, high = 0.0, shift
+    for _ in range(50):
+        error = (low + high) / 2
+        least = error * freedom + shift - normal * error * math.sqrt(2 * (freedom + 2 * shift / error))
+        low, high = (error, high) if least >= gap_limit(freedom, error) else (low, error)
+    return 1 / (low - 1 / reference) if low > 1 / reference else math.inf
+
+
+def newest_far(far: float, n: int) -> float:
+    """Share of far rows that only the newest n answers may have: what is allowed, and what chance adds to their 5 %."""
+    return far + QUIET_Z * math.sqrt(0.05 * 0.95 / n)
 
 
 def z_score(confidence: float) -> float:

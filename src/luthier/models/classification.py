@@ -7,25 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from luthier.evidence import wilson
+from luthier.evidence.estimates import area_interval, share, t_score
 from luthier.types import Columns, Estimate
 
 __all__ = ["auroc", "estimates", "f1", "share"]
 
 _LARGEST = 50  # labels beyond which precision and recall of each are left out: nobody reads them
-
-
-def share(hits: int, n: int, confidence: float) -> Estimate:
-    """hits / n with its Wilson interval."""
-    if n == 0:
-        return Estimate()
-    low, high = wilson(hits, n, confidence)
-    return Estimate(hits / n, n, float(low), float(high))
 
 
 def f1(true_positive: int, false_positive: int, false_negative: int, confidence: float) -> Estimate:
@@ -41,7 +32,7 @@ def f1(true_positive: int, false_positive: int, false_negative: int, confidence:
 
 
 def auroc(score: Any, positive: Any, confidence: float) -> Estimate:
-    """P(a positive scores above a negative), ties a half. DeLong's variance (1988) on the logit scale.
+    """P(a positive scores above a negative), ties a half. DeLong's variance (1988) in a score interval (Newcombe 2006).
 
     score (n,) float; positive (n,) bool. One class only: nothing to compare, NaN with n 0.
     """
@@ -55,12 +46,7 @@ def auroc(score: Any, positive: Any, confidence: float) -> Estimate:
     below = 1 - (rank[m:] - _midranks(second)) / m  # (n,) share of positives above each negative
     value = float(above.mean())
     variance = _variance(above) / m + _variance(below) / n
-    if not 0 < value < 1 or variance == 0:
-        low, high = wilson(round(value * min(m, n)), min(m, n), confidence)
-        return Estimate(value, m + n, float(low), float(high))
-    step = _z(confidence) * math.sqrt(variance) / (value * (1 - value))
-    logit = math.log(value / (1 - value))
-    return Estimate(value, m + n, 1 / (1 + math.exp(step - logit)), 1 / (1 + math.exp(-step - logit)))
+    return area_interval(value, variance, m, n, confidence)
 
 
 def estimates(columns: Columns, labels: tuple[str, ...], confidence: float = 0.95) -> Mapping[str, Estimate]:
@@ -102,13 +88,27 @@ def _mean(parts: list[Estimate], n: int) -> Estimate:
 
 
 def _log_loss(probability: Any, confidence: float) -> Estimate:
-    """Mean of -ln p(target), in nats, with a normal interval."""
+    """Mean of -ln p(target), in nats, with Hall's interval for skewed values (1992) and Student's t."""
     loss = -np.log(np.clip(probability[np.isfinite(probability)], 1e-12, 1))
-    if len(loss) == 0:
+    n = len(loss)
+    if n == 0:
         return Estimate()
-    value = float(loss.mean())
-    half = _z(confidence) * math.sqrt(_variance(loss) / len(loss)) if len(loss) > 1 else math.inf
-    return Estimate(value, len(loss), max(0.0, value - half), value + half)
+    value, error = float(loss.mean()), math.sqrt(_variance(loss) / n)
+    if n == 1:
+        return Estimate(value, n, 0.0, math.inf)
+    if not error:
+        return Estimate(value, n, value, value)
+    skew = float(((loss - value) ** 3).mean()) / (error * math.sqrt(n)) ** 3 / math.sqrt(n)
+    low, high = (value - error * _unskewed(side * t_score(confidence, n), skew) for side in (1, -1))
+    return Estimate(value, n, max(0.0, min(low, value)), max(high, value))
+
+
+def _unskewed(t: float, skew: float) -> float:
+    """What the studentised mean is where Hall's cubic transformation of it is `t`; `skew` is that of one row / √n."""
+    if abs(skew) < 1e-6:
+        return t
+    cubed = 1 + skew * (t - skew / 6)
+    return 3 * (math.copysign(abs(cubed) ** (1 / 3), cubed) - 1) / skew
 
 
 def _midranks(values: Any) -> Any:
@@ -119,7 +119,3 @@ def _midranks(values: Any) -> Any:
 
 def _variance(values: Any) -> float:
     return float(values.var(ddof=1)) if len(values) > 1 else 0.0
-
-
-def _z(confidence: float) -> float:
-    return NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -223,7 +223,7 @@ def _still(name: str, kind: str, p: Any, q: Any, where: str) -> Iterator[Finding
     else:
         if len(q["names"]) != 1 or q["other"] or (len(p["names"]) == 1 and p["names"][0] == q["names"][0]):
             return
-        value = q["names"][0]
+        value = q["names"].tolist()[0]
         pooled = q["n"] + dict(zip(p["names"].tolist(), p["counts"].tolist(), strict=True)).get(value, 0)
     yield _weighed(
         name, "constant", q["n"], q["n"], 0, p["n"], all_in_one(pooled, q["n"], p["n"]), where, names=repr(value)

@@ -23,11 +23,23 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from luthier.errors import StateError
-from luthier.scoring.aliases import recognised, theirs
+from luthier.scoring.aliases import in_order_of, recognised, theirs
 from luthier.scoring.probabilities import derived, proper, row_mean, upright
 from luthier.statistics.ranking import metrics
-from luthier.tables import Judge, arrays, first_wrong, floats, has_lists, matrix, objects, padded
-from luthier.tables.labels import absent, as_labels, codes, distinct, fractions, listed, one_a_row, plain
+from luthier.tables import Judge, arrays, first_wrong, floats, has_lists, is_matrix, matrix, objects, padded
+from luthier.tables.labels import (
+    absent,
+    aligned,
+    as_labels,
+    codes,
+    distinct,
+    fractions,
+    listed,
+    named,
+    one_a_row,
+    plain,
+    sets,
+)
 
 __all__ = ["TASKS", "Scoring"]
 
@@ -47,7 +59,8 @@ class Scoring:
     `labels`: all there are, in the order of their indices and of the columns of `probabilities`; the last of two is the
     positive one. None: those of the reference, sorted. `scale`: the error of a regression that counts as 1; NaN: the
     99 % point of the reference's errors. `k`: of NDCG. `normalise`: divide probabilities by their sum where they do not
-    sum to 1. `names`: our column names to the tables'. `said`: what was found, in words.
+    sum to 1. `names`: our column names to the tables'. `vectors`: the reference's columns of vectors; other lists are
+    not read where a row is no vector of numbers as long as the others. `said`: what was found, in words.
     """
 
     task: str = ""
@@ -57,6 +70,7 @@ class Scoring:
     normalise: bool = False
     said: str = ""
     names: Mapping[str, Any] = field(default_factory=dict)
+    vectors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in ("", *TASKS):
@@ -100,7 +114,11 @@ class Scoring:
         if labels:
             said += f"; labels {listed(labels)}" + (f", positive {labels[-1]!r}" if task == "binary" else "")
         said += f"; {self.said}" if self.said else ""
-        return replace(self, task=task, labels=labels, scale=scale, said=said)
+        lists = [name for name, values in reference.items() if name not in _LISTS and has_lists(values)]
+        vectors = tuple(name for name in lists if is_matrix(reference[name]))
+        if other := [name for name in lists if name not in vectors]:
+            said += f"; {', '.join(other)} not read: lists of different lengths, or not of numbers"
+        return replace(self, task=task, labels=labels, scale=scale, vectors=vectors, said=said)
 
     def score(self, columns: Columns, judge: Judge = first_wrong) -> _Found:
         """The columns with indices for labels, and with `loss`, `confidence`, `score` … where they follow from them.
@@ -126,7 +144,11 @@ class Scoring:
                 judge(name, wrong, values, "are outside [0, 1]", f"{name} must lie in [0, 1], {hint}")
                 found[name] = np.where(wrong, np.nan, values) if wrong.any() else values
         lists = [name for name, values in found.items() if has_lists(values)]
-        kept = {name: matrix(name, found[name]) for name in lists if name not in _LISTS}
+        known = {"embedding", "probabilities", *self.vectors}
+        kept = {
+            name: matrix(name, found[name])
+            for name in lists if name not in _LISTS and (name in known or is_matrix(found[name]))
+        }  # fmt: skip
         return {name: values for name, values in found.items() if name not in lists} | kept
 
     def _labels(self, reference: Columns) -> tuple[Any, ...] | None:
@@ -134,9 +156,9 @@ class Scoring:
         pair = [reference[name] for name in _PAIR if name in reference]
         if self.labels is not None or self.task in ("regression", "ranking", "loss"):
             return None if self.labels is None else tuple(self.labels)
-        if self.task == "tokens" or (self.task == "multilabel" and any(map(_sets, pair))):
+        if self.task == "tokens" or (self.task == "multilabel" and any(map(sets, pair))):
             for name in _PAIR:
-                if name in reference and not has_lists(reference[name]):
+                if name in reference and not (has_lists(reference[name]) or reference[name].ndim == 2):
                     raise StateError(
                         f"column {name!r} holds one value a row where the other holds lists: give both in one form"
                     )
@@ -146,7 +168,9 @@ class Scoring:
             return None
         seen = distinct("target", *(one_a_row("target", one) for one in pair))
         k = _width(reference)
-        return tuple(range(k)) if k and all(isinstance(one, int) and 0 <= one < k for one in seen) else seen or None
+        if k and all(isinstance(one, int) and 0 <= one < k for one in seen):
+            return tuple(range(k))
+        return in_order_of(self.names.get("probabilities"), seen) or None
 
 
 # -- the tasks: each completes the columns and gives the loss (n,), or None where it does not follow ----
@@ -190,7 +214,7 @@ def _several(scoring: Scoring, found: _Found, judge: Judge) -> np.ndarray | None
 
 def _indicators(name: str, values: np.ndarray, labels: tuple[Any, ...] | None, judge: Judge) -> np.ndarray:
     """Label lists, or rows of 0 and 1, as float64 (n, labels) of 0 and 1, NaN throughout where a row is missing."""
-    if labels is None or not _named(values, labels):
+    if labels is None or not named(values, labels):
         rows = floats(name, matrix(name, values))
         if rows.ndim != 2:
             raise StateError(
@@ -312,12 +336,17 @@ def _found(reference: Columns) -> str:
     pair = [reference[name] for name in ("target", "predicted") if name in reference]
     if "gains" in reference:
         return "ranking"
-    several = any(has_lists(one) or one.ndim > 1 for one in pair)
+    several = any(has_lists(one) or (one.ndim > 1 and one.shape[1] != 1) for one in pair)
     if several:
-        return "multilabel" if "probabilities" in reference or not _aligned(pair) else "tokens"
+        return "multilabel" if "probabilities" in reference or not aligned(pair) else "tokens"
     if "probabilities" in reference:
         return "binary" if _width(reference) == 2 else "multiclass"
     if len(pair) < 2:
+        if "target" in reference and "loss" not in reference:
+            raise StateError(
+                f"there are targets, but no answers of the model (`predicted` or `probabilities`, in [0, 1]) among "
+                f"{', '.join(sorted(reference))}. Name yours: columns={{'predicted': …}}; or say task='loss'"
+            )
         return "loss"
     if any(map(fractions, pair)):
         return "regression"
@@ -338,37 +367,12 @@ def _width(reference: Columns) -> int:
     return 2 if len(shape) == 1 else shape[1]
 
 
-def _sets(values: np.ndarray) -> bool:
-    """Lists of labels, rather than rows of 0 and 1 that are all as long."""
-    if not has_lists(values):
-        return False
-    rows = [row for row in values.tolist() if row is not None]
-    return len({len(row) for row in rows}) > 1 or any(
-        isinstance(one, str) or one not in (0, 1) for row in rows for one in row
-    )
-
-
-def _named(values: np.ndarray, labels: tuple[Any, ...]) -> bool:
-    """Whether the rows are lists of these labels; text labels may also be the names of columns of 0 and 1."""
-    if not has_lists(values):
-        return False
-    first = next((one for row in values.tolist() if row is not None for one in row), "")
-    return isinstance(first, str) or not isinstance(labels[0], str)
-
-
-def _aligned(pair: list[np.ndarray]) -> bool:
-    """Whether answers and targets are lists of labels, as long as each other: tokens, not sets of labels."""
-    if len(pair) < 2 or not all(map(has_lists, pair)) or not any(map(_sets, pair)):
-        return False
-    both = zip(pair[0].tolist(), pair[1].tolist(), strict=True)
-    return all(a is None or b is None or len(a) == len(b) for a, b in both)
-
-
 def _scale(reference: Columns) -> float:
     if not {*_PAIR} <= reference.keys():
         raise StateError("a regression needs `predicted` and `target` in the reference, or `loss`, or Scoring(scale=…)")
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(floats("predicted", reference["predicted"]) - floats("target", reference["target"]))
+        said, true = (floats(name, one_a_row(name, reference[name])) for name in _PAIR)
+        error = np.abs(said - true)
     error = np.sort(error[np.isfinite(error)])
     scale = float(error[math.ceil(0.99 * len(error)) - 1]) if len(error) else 0.0
     if scale <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from luthier.errors import StateError
 from luthier.tables import arrays
 from luthier.tables.tabular import names_of, part_of
 
-__all__ = ["ALIASES", "PREFIXES", "recognised", "theirs"]
+__all__ = ["ALIASES", "PREFIXES", "in_order_of", "recognised", "theirs"]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "target": ("label", "y_true", "actual", "truth", "ground_truth"),
@@ -21,6 +22,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 """Our name to usual ones; a column under our own name goes first, whatever else there is."""
 PREFIXES = ("probability_", "proba_", "y_prob_", "y_pred_proba_")
 """`probabilities`, one column a class: each of these and the name of the class."""
+_NEEDED = (
+    "target",
+    "predicted",
+    "probabilities",
+    "loss",
+    "gains",
+    "confidence",
+)  # the reference has those that are named
 _VAGUE = ("score", "y_score")  # grades and rankings bear these names too: only values in [0, 1] are probabilities
 
 
@@ -32,8 +41,9 @@ def recognised(
     `probabilities` in one column a class are in the order of `labels`, else of their names. Raises StateError where two
     columns may be the same one of ours.
     """
-    names, found = names_of(table), dict(given)
-    taken = {name for one in given.values() for name in theirs(one)}
+    names, found = names_of(table), _mapped(given)
+    _there(found, names)
+    taken = {name for one in found.values() for name in theirs(one)}
     free = [name for name in names if name not in taken]
     for ours, usual in ALIASES.items():
         if ours in found or ours in names:
@@ -47,7 +57,7 @@ def recognised(
         if candidates:
             found[ours] = candidates[0]
     wide = found.get("probabilities", "")
-    if isinstance(wide, str) or "probabilities" in given:
+    if isinstance(wide, str) or "probabilities" in given:  # under names of their own: see `Scoring.learn`
         return found, None if labels is None else tuple(labels)
     found["probabilities"], classes = _ordered(wide, labels, _text(table, found))
     return found, classes
@@ -55,7 +65,46 @@ def recognised(
 
 def theirs(one: Any) -> tuple[str, ...]:
     """The column, or the several columns, of the table that stand for one of ours."""
-    return (one,) if isinstance(one, str) else tuple(one)
+    return tuple(map(str, one)) if isinstance(one, list | tuple) else (str(one),)  # a table's name may be a number
+
+
+def in_order_of(named: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The labels in the order of the columns of their probabilities, where these are named after them."""
+    if not isinstance(named, list) or len(named) != len(labels):
+        return labels
+    start = sum(1 for _ in takewhile(lambda signs: len({*signs}) == 1, zip(*named, strict=False)))
+    by_name = {str(one): one for one in labels}
+    order = next((names for names in (named, [one[start:] for one in named]) if {*names} == by_name.keys()), None)
+    return labels if order is None else tuple(by_name[one] for one in order)
+
+
+def _mapped(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise StateError(
+            f"columns is a {type(given).__name__}; give a dictionary of our names to your table's: "
+            f"columns={{'target': 'churned', 'probabilities': 'p'}}"
+        )
+    usual = {
+        alias: ours for ours, known in ALIASES.items() for alias in known if alias not in _VAGUE and ours not in given
+    }
+    return {
+        usual.get(str(ours), str(ours)): [*theirs(one)] if isinstance(one, list | tuple) else str(one)
+        for ours, one in given.items()
+    }
+
+
+def _there(given: Mapping[str, Any], names: list[str]) -> None:
+    """Raise StateError where the reference lacks a column that was named for it; what only traffic has may be missing."""
+    for ours, one in given.items():
+        missing = [name for name in theirs(one) if name not in names]
+        if not missing or (len(missing) == len(theirs(one)) and ours not in (*_NEEDED, *names)):
+            continue
+        turned = ours in names and missing[0] in (*_NEEDED, *ALIASES)
+        way_out = f"the other way round, {{{missing[0]!r}: {ours!r}}}" if turned else f"{{{ours!r}: 'your column'}}"
+        raise StateError(
+            f"columns name {missing[0]!r} as {ours}, and there is no such column; there are {', '.join(names[:20])}. Our name "
+            f"comes first, then yours: columns={way_out}"
+        )
 
 
 def _fits(table: Any, name: str) -> bool:

@@ -15,12 +15,13 @@ from luthier.scoring import Scoring
 from luthier.statistics.base import State, Statistic, When
 from luthier.types import Columns, Estimate
 
-__all__ = ["Buckets", "Metric", "between", "fold", "merged", "metrics_of", "read", "taken", "without"]
+__all__ = ["Buckets", "Metric", "between", "fold", "merged", "metrics_of", "read", "seen", "taken", "without"]
 
 Buckets: TypeAlias = dict[str, dict[str, dict[str, State]]]
 """Start of the bucket (ISO 8601, UTC) to slice ("": all rows) to metric to state."""
 _KEPT = 10_000  # buckets of all rows, a year of hours; the oldest go first
 _SLICED = 1_000  # buckets of slices
+_METRICS_ONLY = {"probabilities", "score", "target_score", "gains", "ideal", "scores", "tokens", "tokens_loss"}
 _CELLS = 4096  # of a bucket's confusion matrix that lie off its diagonal
 
 
@@ -37,6 +38,14 @@ class Metric:
     def observe(self, columns: Columns, chosen: Any) -> State:
         picked = {name: np.asarray(columns[name])[chosen] for name in self.needs}
         return self.statistic.observe({name: array.ravel() for name, array in picked.items()} if self.flat else picked)
+
+
+def seen(scored: Columns, moving: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """What checks read: not what only metrics do, nor what moves on its own, and predictions only where there is one a row."""
+    return {
+        name: values for name, values in scored.items()
+        if name not in _METRICS_ONLY and name not in moving and not (name in ("predicted", "target") and values.ndim > 1)
+    }  # fmt: skip
 
 
 def metrics_of(scoring: Scoring, group: str = "") -> tuple[Metric, ...]:

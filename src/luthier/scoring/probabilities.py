@@ -14,6 +14,7 @@ from luthier.tables.labels import codes, listed
 
 __all__ = ["derived", "proper", "row_mean", "upright"]
 
+_HALF = 5e-3  # how far rounding to 11 bits may take that sum
 _ONE = 1e-4  # how far from 1 the probabilities of a row may sum, as in log_loss.v1
 
 
@@ -21,17 +22,22 @@ def derived(
     values: np.ndarray, labels: Sequence[Any] | None, normalise: bool, judge: Judge = first_wrong
 ) -> dict[str, np.ndarray]:
     """`probabilities` (n, k), `predicted` (an index, -1 where missing), confidence, margin, entropy, `score` of the second of two."""
+    half = values.dtype == np.float16
     p = floats("probabilities", matrix("probabilities", values))
     if p.ndim == 1:
+        p = proper(p[:, None], judge)[:, 0]
         p = np.stack([1 - p, p], axis=1)
     if p.ndim != 2 or p.shape[1] < 2:
-        raise StateError(f"probabilities must be (n, k) with k ≥ 2, or (n,) of the second class; not {p.shape}")
+        way_out = ". Give the one column as (n,): probabilities[:, 0]" if p.ndim == 2 and p.shape[1] == 1 else ""
+        raise StateError(
+            f"probabilities must be (n, k) with k ≥ 2, or (n,) of the second class; not {p.shape}{way_out}"
+        )
     if labels is not None and p.shape[1] != len(labels):
         raise StateError(
             f"probabilities have {p.shape[1]} columns, but there are {len(labels)} labels: {listed(labels)}. "
             f"Name all of them in the order of the columns: Scoring(labels=…)"
         )
-    p = _summed(proper(p, judge), normalise, judge)
+    p = _summed(_whole(proper(p, judge)) if half else proper(p, judge), normalise, judge)
     first, second = _two_best(p)
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.where(p > 0, p * np.log(p), 0.0 * p).sum(axis=1)
@@ -61,7 +67,9 @@ def proper(p: np.ndarray, judge: Judge = first_wrong) -> np.ndarray:
         raise StateError(f"probabilities have shape {p.shape}; they must be (n, k)")
     with np.errstate(invalid="ignore"):
         wrong = _any((p < 0) | (p > 1))
-    judge("probabilities", wrong, p, "hold a value outside [0, 1]", "Apply softmax (or a sigmoid) to logits first")
+    shown = p[:, 0] if p.shape[1] == 1 else p
+    way_out = "Divide percent by 100; apply softmax (or a sigmoid) to logits"
+    judge("probabilities", wrong, shown, "hold a value outside [0, 1]", way_out)
     missing = wrong | _any(np.isnan(p))
     return np.where(missing[:, None], np.nan, p)
 
@@ -84,6 +92,12 @@ def _summed(p: np.ndarray, normalise: bool, judge: Judge) -> np.ndarray:
         "Apply softmax to logits, or have them divided by their sum: Scoring(normalise=True)",
     )  # fmt: skip
     return np.where(off[:, None], np.nan, p) if off.any() else p
+
+
+def _whole(p: np.ndarray) -> np.ndarray:
+    """Probabilities (n, k) that were rounded to float16, divided by their sum where that is why it is not 1."""
+    total = row_mean(p)[:, None] * p.shape[1]
+    return np.where(np.abs(total - 1) <= _HALF, p / np.where(total > 0, total, 1.0), p)
 
 
 def row_mean(values: np.ndarray) -> np.ndarray:

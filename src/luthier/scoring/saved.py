@@ -8,25 +8,38 @@ from datetime import datetime
 from typing import Any
 
 from luthier import codec
-from luthier.errors import StateError
+from luthier.errors import StateError, UsageError
 from luthier.names import get
 from luthier.options import MonitorOptions
 from luthier.scoring import Scoring
 from luthier.types import Finding, Promise
 
-__all__ = ["about", "made", "packed", "unpacked"]
+__all__ = ["WHEN", "about", "made", "packed", "unpacked"]
+
+WHEN = ("answer", "label")
+_ELSEWHERE = {
+    "pair": "two models' answers to the same records, in a gate (luthier.stages.gate)",
+    "curve": "the losses of a training run",
+}
 
 _EMPTY = {"waiting": {"ids": [], "columns": {}}, "watched": {}, "unknown_labels": 0, "about": {}}
 
 
 def made(check: Any, options: MonitorOptions) -> Any:
-    """A check by name takes from the options whatever it has a field for; None only where the field allows it."""
-    if not isinstance(check, str):
-        return check
-    kind = get("check", check)
-    types = {field.name: str(field.type) for field in fields(kind)} if is_dataclass(kind) else {}
-    given = {name: getattr(options, name) for name in types if hasattr(options, name)}
-    return kind(**{name: value for name, value in given.items() if value is not None or "None" in types[name]})
+    """A check by name takes from the options whatever it has a field for; None only where the field allows it.
+
+    Raises UsageError for a check that reads neither answers nor labels.
+    """
+    if isinstance(check, str):
+        kind = get("check", check)
+        types = {field.name: str(field.type) for field in fields(kind)} if is_dataclass(kind) else {}
+        given = {name: getattr(options, name) for name in types if hasattr(options, name)}
+        check = kind(**{name: value for name, value in given.items() if value is not None or "None" in types[name]})
+    if check.when not in WHEN:
+        raise UsageError(
+            f"{check.name} reads {_ELSEWHERE.get(check.when, check.when)}: a monitor cannot run it. Leave it out of `checks`"
+        )
+    return check
 
 
 def about(scoring: Scoring, minutes: float) -> dict[str, Any]:

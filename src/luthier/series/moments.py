@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +42,8 @@ def _seconds(value: Any) -> float:
             value = value.astype("datetime64[us]").item()
         if isinstance(value, datetime):
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        if isinstance(value, date):
+            return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
         return math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):  # pandas' NaT and dates outside what a clock can hold among them
         return math.nan

@@ -15,11 +15,11 @@ import numpy as np
 
 from luthier import choice
 from luthier.errors import StateError
-from luthier.fewlabels.labelplan import LabelPlan, asked, design
+from luthier.fewlabels.labelplan import LabelPlan, asked, design, shown
 from luthier.options import MonitorOptions
 from luthier.scoring import Scoring
-from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, taken, without
-from luthier.scoring.saved import about, bytes_of, made, packed, unpacked
+from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, seen, taken, without
+from luthier.scoring.saved import WHEN, about, bytes_of, made, packed, unpacked
 from luthier.tables import arrays, first_wrong, times, times_among
 from luthier.tables.ordered import ids_of, in_order, repeated
 from luthier.tables.predicates import Slices
@@ -32,9 +32,7 @@ __all__ = ["Monitor", "as_columns"]
 _WAITING = 1_000_000  # answers whose label may still come, kept for `label`
 _FEWEST = 50  # reference rows of a slice that stand for it; with fewer the whole reference does
 _PLANNED = {"embedding", "confidence", "guess", "predicted", "champion_predicted"}  # what a label plan looks at
-_WHEN = ("answer", "label")
 _LABELS = ("target", "loss", "gains", "ideal", "at_random")  # what a table of labels brings
-_METRICS_ONLY = {"probabilities", "score", "target_score", "gains", "ideal", "scores", "tokens", "tokens_loss"}
 
 
 class Monitor:
@@ -73,10 +71,10 @@ class Monitor:
         self._about = about(self.scoring, self.options.window_minutes)
         scored = self.scoring.score(raw)
         self._moving = times_among(reference) - {"at"}
-        wanted = choice.chosen(self.options.checks if checks is None else checks, _seen(scored, self._moving))
+        wanted = choice.chosen(self.options.checks if checks is None else checks, seen(scored, self._moving))
         self._checks = [made(check, self.options) for check in wanted]
         self._moving -= {name for check in self._checks for name in getattr(check, "columns", ())}
-        self._reference = _seen(scored, self._moving)
+        self._reference = seen(scored, self._moving)
         self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
         self._slices = Slices.of(self.options.slices, scored)
         self._pinned = self._slices.rows(self._reference)
@@ -184,17 +182,20 @@ class Monitor:
     def label_plan(self, budget: int, decision: str = "worse", *, pool: int = 100_000, seed: int = 0) -> LabelPlan:
         """Which of the newest `pool` answers without a label to label next; see `luthier.fewlabels.labelplan.design`.
 
-        For "better" the answers must have come with `champion_predicted`. Raises StateError without answers.
+        For "better" the answers must have come with `champion_predicted`. People see the answers' column `input`, without
+        one all they came with. Raises StateError without answers.
         """
         ids = self._waiting.newest(pool)
-        scored = self.scoring.score(self._waiting.rows(ids)) if ids else {}
+        given = self._waiting.rows(ids) if ids else {}
+        scored = self.scoring.score(given)
         columns = {name: scored[name] for name in sorted(_PLANNED & scored.keys()) if scored[name].dtype.kind != "O"}
         columns["at"] = np.arange(len(ids))  # so that there is a column even where answers had nothing but an id
         plan = design(
             columns, budget, decision, reference=self._reference, limit=self.limit("risk"), arl=self.options.arl,
             seed=seed,
         )  # fmt: skip
-        return asked(plan, ids, [None] * len(ids), columns, model=self.subject)
+        names = [str(one) for one in self.scoring.labels or ()]
+        return asked(plan, ids, shown(given, plan.rows), columns, names=names, model=self.subject)
 
     def limit(self, name: str) -> float:
         """What the first check whose name begins so holds its value against, on the whole traffic; nan where none is watched."""
@@ -288,7 +289,7 @@ class Monitor:
         return ids_of(table.pop(name))
 
     def _window(self, when: str, columns: Any) -> dict[str, np.ndarray]:
-        if when not in _WHEN:
+        if when not in WHEN:
             raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
         return self.scoring.read(columns)
 
@@ -309,7 +310,7 @@ class Monitor:
             return
         scored = self._scored(when, table)
         slices, rows = self._slices.seen(scored)
-        columns = {"at": seconds} | _seen(scored, self._moving)
+        columns = {"at": seconds} | seen(scored, self._moving)
         checks = [check for check in self._checks if check.when == when]
         stepped = {
             (check.name, name): self._step(check, name, _rows(columns, chosen), _rows({"at": seconds}, chosen)["at"])
@@ -373,7 +374,7 @@ def as_columns(**columns: Any) -> dict[str, np.ndarray]:
     Raises StateError when lengths differ or `loss` leaves [0, 1].
     """
     table = arrays(columns)
-    return _seen(Scoring().learn(table).score(table))
+    return seen(Scoring().learn(table).score(table))
 
 
 def _times(table: Mapping[str, np.ndarray], at: Any, n: int) -> np.ndarray:
@@ -386,14 +387,6 @@ def _fair(when: str, table: dict[str, np.ndarray], seconds: np.ndarray) -> tuple
         return table, seconds
     chosen = np.asarray(table["at_random"], bool)
     return {name: values[chosen] for name, values in table.items() if name != "at_random"}, seconds[chosen]
-
-
-def _seen(scored: Columns, moving: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """What checks read: not what only metrics do, nor what moves on its own, and predictions only where there is one a row."""
-    return {
-        name: values for name, values in scored.items()
-        if name not in _METRICS_ONLY and name not in moving and not (name in ("predicted", "target") and values.ndim > 1)
-    }  # fmt: skip
 
 
 def _rows(columns: Columns, chosen: Any) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from luthier.types import Columns, Estimate, Finding
 __all__ = ["Running", "Stream", "observe"]
 
 EVERY = 1000  # rows that wait at most
+_SINGLE = 20  # wrong rows that are told apart from those beside them; beyond, rows go in blocks
 
 
 class Watch(Protocol):
@@ -45,6 +46,8 @@ class Stream:
     """
 
     def __init__(self, monitor: Watch, when: str = "label", *, every: int = EVERY) -> None:
+        if when not in ("answer", "label"):
+            raise StateError(f"when is {when!r}; it must be 'answer' or 'label'")
         self._monitor, self._when = monitor, when
         self._waiting = _Waiting(self._take, every)
         self._moments: list[Any] = []
@@ -53,7 +56,8 @@ class Stream:
     def add(self, at: Any = None, **row: Any) -> bool:
         """One row, a value a column; `at` is its event time (as in `Monitor.observe`), now where None.
 
-        Raises StateError when a loss lies outside [0, 1]; such a row is not taken.
+        Raises StateError when a loss lies outside [0, 1]; such a row is not taken. What else is wrong with a row is seen,
+        and raised, when rows are folded: it is left out then, and those beside it are taken.
         """
         shown = False
         if self._online and row.get("at_random", True):
@@ -82,8 +86,30 @@ class Stream:
 
     def _take(self, columns: Columns) -> None:
         moments, self._moments = self._moments, []
-        self._monitor.observe(self._when, columns, at=moments)
+        errors: list[StateError] = []
+        refused = self._folded(columns, moments, errors)
         self._settle()
+        if errors and len(moments) > 1:
+            taken = ", the others were taken" if refused < len(moments) else ""
+            said = f"{refused:,} of {len(moments):,} rows that waited cannot be read{taken}: {errors[0]}"
+            raise StateError(said) from errors[0]
+        if errors:
+            raise errors[0]
+
+    def _folded(self, columns: Columns, moments: list[Any], errors: list[StateError]) -> int:
+        """Fold rows, and those beside a wrong one in halves; how many were refused."""
+        try:
+            self._monitor.observe(self._when, columns, at=moments)
+            return 0
+        except StateError as error:
+            if len(moments) == 1 or len(errors) >= _SINGLE:
+                errors.append(error)
+                return len(moments)
+        half = len(moments) // 2
+        return sum(
+            self._folded({name: values[part] for name, values in columns.items()}, moments[part], errors)
+            for part in (slice(half), slice(half, None))
+        )
 
     def _settle(self) -> None:
         self._online = [online for online in self._monitor.online(self._when) if not online.alarm]

@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, class_scores, hash64, numbers, on_logit, same_options, share
+from luthier.statistics.base import State, When, bounded, class_scores, hash64, numbers, same_options, share
 from luthier.sums.weighing import DIGITS, carried, usable, weighed, worth
 from luthier.types import Columns, Estimate
 
@@ -42,8 +42,8 @@ class Confusion:
 
     Reads `accuracy`, and per class `precision[c]`, `recall[c]` (Wilson) and `f1[c]` (Wilson on the Jaccard share
     tp / (tp + fp + fn), of which F1 = 2 J / (1 + J) is a rising function) for the `shown` classes with most support;
-    `precision_`, `recall_` and `f1_` `macro` and `weighted`, and `balanced_accuracy` (the wider of the delta method on
-    the multinomial of cells, Takahashi et al. 2022, on the logit, and MOVER of the classes' own, Zou and Donner 2008); the `micro` ones, which with one label a row all are the accuracy
+    `precision_`, `recall_` and `f1_` `macro` and `weighted`, and `balanced_accuracy` (a score interval of the delta
+    method's variance on the multinomial of cells, Takahashi et al. 2022, beside the binomial's); the `micro` ones, which with one label a row all are the accuracy
     (Wilson); `smallest_class_f1`, the F1 of the class with least support. Averages are over the classes seen in either column, and an undefined precision
     or recall is 0 in them, as in scikit-learn; on its own it is nothing (NaN, n 0).
     """
@@ -111,13 +111,13 @@ class Confusion:
         scores = per_class(state, self.confidence)
         every = np.ones(len(counts.support))
         for metric in ("precision", "recall", "f1"):
-            found[f"{metric}_macro"] = _average(counts, metric, scores[metric], every, self.confidence)
-            found[f"{metric}_weighted"] = _average(counts, metric, scores[metric], None, self.confidence)
+            found[f"{metric}_macro"] = _average(counts, metric, scores[metric][0], every, self.confidence)
+            found[f"{metric}_weighted"] = _average(counts, metric, scores[metric][0], None, self.confidence)
         found["recall_weighted"] = Estimate(
             found["recall_weighted"].value, accuracy.n, accuracy.low, accuracy.high
         )  # the same
         found["balanced_accuracy"] = _average(
-            counts, "recall", scores["recall"], (counts.support > 0).astype(float), self.confidence
+            counts, "recall", scores["recall"][0], (counts.support > 0).astype(float), self.confidence
         )
         found["smallest_class_f1"] = _smallest(scores["f1"], counts.support)
         shown = np.argsort(-counts.support, kind="stable")[: self.shown]
@@ -209,26 +209,34 @@ def _kept(codes: np.ndarray, times: np.ndarray, other: Any, cells: int) -> dict[
 
 
 def _average(
-    counts: _Counts, metric: str, scores: tuple[np.ndarray, ...], weights: np.ndarray | None, confidence: float
+    counts: _Counts, metric: str, score: np.ndarray, weights: np.ndarray | None, confidence: float
 ) -> Estimate:
     """Σ w · score / Σ w over classes, an undefined score counting as 0; weights None: by support, itself random.
 
-    The wider of two intervals: the delta method's on the logit, which knows how classes depend on each other, and
-    MOVER of each class's own, which knows how little a class of few rows tells (all of them right, say).
+    A score interval of the delta method's variance, which knows how classes depend on each other, beside that of as
+    many rows as the classes are worth together, 1 / Σ (w² / rows of the class): few where a rare class weighs much.
     """
     n = counts.n
     if n == 0:
         return Estimate()
     share_of = (counts.support if weights is None else weights) / (counts.support if weights is None else weights).sum()
-    value, low, high = (np.where(np.isnan(part), end, part) for part, end in zip(scores, (0.0, 0.0, 1.0), strict=False))
+    value = np.nan_to_num(score)
     mean = min(float(share_of @ value), 1.0)  # shares may sum to a little more than 1
-    below, above = (float(np.sqrt((share_of**2) @ (end - value) ** 2)) for end in (low, high))
-    ends = [max(mean - below, 0.0), min(mean + above, 1.0)]
-    if 0 < mean < 1:
-        error = _delta_error(counts, *_gradient(counts, metric, share_of, value, random=weights is None))
-        delta = on_logit(mean, error, max(round(n), 1), confidence, n)
-        ends = [min(ends[0], delta.low), max(ends[1], delta.high)] if error > 0 and n > 1 else ends
-    return Estimate(mean, max(round(n), 1), *ends)
+    of_support, of_predicted = _BELOW[metric]
+    below = np.maximum((of_support * counts.support + of_predicted * counts.predicted) * counts.rate, 1.0)
+    rows = n if weights is None else 1 / float(share_of**2 @ (1 / below))
+    smooth = (value * below + _SMOOTH) / (below + 2 * _SMOOTH)  # a class that is all right does vary
+    unseen = float(share_of**2 @ (np.maximum(smooth * (1 - smooth) - value * (1 - value), 0.0) / below))
+    unseen = 0.0 if weights is None else unseen  # a rare class weighs little then
+    error = _delta_error(counts, *_gradient(counts, metric, share_of, value, random=weights is None))
+    return bounded(mean, math.sqrt(error**2 + unseen), max(round(n), 1), confidence, rows)
+
+
+_SMOOTH = 0.5
+"""Rows that a class is taken to have had right, and wrong, beside its own (Jeffreys)."""
+
+_BELOW = {"precision": (0.0, 1.0), "recall": (1.0, 0.0), "f1": (0.5, 0.5)}
+"""What of support and predicted a score is a share of."""
 
 
 def _gradient(

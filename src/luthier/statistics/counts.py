@@ -169,8 +169,9 @@ class Counts:
             return Estimate(len(names), n, len(names), len(names))
         drawn = names[~np.isin(names, list(self.known))]  # the smallest hashes of all unknown categories
         k = len(drawn)
-        value = (k - 1) / ((int(hash64(drawn).max()) + 1) / 2.0**64)
-        z, third = z_score(self.confidence), 1 / (9 * k)
+        reached = (int(hash64(drawn).max()) + 1) / 2.0**64  # of all hashes
+        value = (k - 1) / reached
+        z, third = z_score(self.confidence), (1 - reached) / (9 * k)
         ends = [value * k / (k - 1) * (1 - third + side * math.sqrt(third)) ** 3 for side in (-z, z)]
         least = len(names) + 1.0  # those kept, and one at least was dropped
         low, value, high = (max(one + len(names) - k, least) for one in (ends[0], value, ends[1]))

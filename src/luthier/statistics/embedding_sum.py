@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, known_when, normal, rows, same_options, share
+from luthier.statistics.base import State, When, known_when, rows, same_options, share, t_score
 from luthier.types import Columns, Estimate
 
 __all__ = ["EmbeddingSum", "covariance", "mean"]
@@ -28,8 +28,8 @@ class EmbeddingSum:
 
     Components are rounded to multiples of 2**-20 for the sum and 2**-12 for the products, so that integers add up
     exactly in any order; components beyond ±256 are cut to that and the row counted as `cut`. A row with a NaN or an
-    infinity is missing. Reads `norm`, the length of the mean vector (conservative normal interval, from the trace of
-    the covariance), and the shares `missing` and `cut` (Wilson). `mean(state)` and `covariance(state)` give arrays.
+    infinity is missing. Reads `norm`, the length of the mean vector (from its variance along itself with `second`, else
+    from all of the covariance's trace, wider than needed), and the shares `missing` and `cut` (Wilson). `mean(state)` and `covariance(state)` give arrays.
     """
 
     name: ClassVar[str]
@@ -97,11 +97,32 @@ class EmbeddingSum:
         }
         if n == 0:
             return {"norm": Estimate()} | found
-        centre = mean(state)
+        return {"norm": _norm(state, self.confidence)} | found
+
+
+def _norm(state: State, confidence: float) -> Estimate:
+    """The length of the mean vector; with products, all lengths θ with |length² - trace / n - θ²| ≤ t σ(θ).
+
+    σ²(θ) = 4 θ² uᵀΣu / n + 2 tr Σ² / n², u the mean's direction: a mean of n vectors is longer than the true one by
+    chance, by trace / n in square, and varies along u alone. Without products uᵀΣu may be all of the trace.
+    """
+    n, centre = state["n"], mean(state)
+    value = float(np.linalg.norm(centre))
+    if n < 2:
+        return Estimate(value, n)
+    t = t_score(confidence, n)
+    if not state["second"]:
         variance = state["squares"] / n / _COARSE**2 - centre**2  # (d,)
-        error = math.sqrt(max(float(variance.sum()), 0.0) / (n - 1)) if n > 1 else math.nan
-        norm = normal(float(np.linalg.norm(centre)), error, n, self.confidence)
-        return {"norm": Estimate(norm.value, n, max(norm.low, 0.0), norm.high)} | found
+        half = t * math.sqrt(max(float(variance.sum()), 0.0) / (n - 1))
+        return Estimate(value, n, max(value - half, 0.0), value + half)
+    spread = covariance(state) / n
+    along, by_chance = float(centre @ spread @ centre), float((spread * spread).sum())
+    square = value**2 - float(np.trace(spread))
+    along = max(along / value**2, (along - by_chance) / square if square > value**2 / 2 else 0.0) if value else 0.0
+    middle = square + 2 * t * t * along
+    reach = math.sqrt(max(middle**2 - square**2 + 2 * t * t * by_chance, 0.0))
+    low, high = (math.sqrt(max(end, 0.0)) for end in (middle - reach, middle + reach))
+    return Estimate(value, n, min(low, value), max(high, value))
 
 
 def mean(state: State) -> np.ndarray:

@@ -25,6 +25,7 @@ _GAPS = {
     "equalized_odds_difference": ("tpr", "fpr"),
     "fpr_difference": ("fpr",),
 }
+_SELECTING = 0.1  # of the errors, for which pairs of groups may be the furthest apart
 
 
 @register("statistic", "group_metrics.v1")
@@ -130,18 +131,34 @@ def worst_group(state: State) -> str:
 
 
 def _gap(hits: np.ndarray, of: np.ndarray, confidence: float) -> Estimate:
-    """Largest minus smallest rate, with the interval that holds for all pairs of groups together."""
+    """Largest minus smallest rate, no end of which is surpassed by chance in one of many pairs of groups.
+
+    The gap is that of one pair, so it lies below the highest of all pairs' upper ends, each on its own. Its lower end
+    must hold for all pairs that may be the one: those whose upper end reaches the highest lower end of any, all pairs
+    together. So where one pair stands out the interval is that pair's, and it is wider the more groups vie.
+    """
     hits, of = hits[of > 0], of[of > 0]
     if len(of) < 2:
         return Estimate()
     rate = hits / of
-    pairs = len(of) * (len(of) - 1) / 2
-    low, high = wilson_bounds(hits, of, 1 - (1 - confidence) / pairs)
     difference = rate[:, None] - rate[None, :]  # (m, m)
-    below = difference - np.hypot((rate - low)[:, None], (high - rate)[None, :])
+    above = _pair_ends(hits, of, confidence)[0]
+    pairs = len(of) * (len(of) - 1) / 2
+    high, low = _pair_ends(hits, of, 1 - (1 - confidence) * _SELECTING / pairs)
+    reaches = high >= low.max()
+    vie = max(int(np.triu(reaches | reaches.T, 1).sum()), 1)
+    least = _pair_ends(hits, of, 1 - (1 - confidence) / vie)[1].max()
     value = float(difference.max())
-    least, most = max(float(below.max()), 0.0), min(float(-below.min()), 1.0)
-    return Estimate(value, int(of.sum()), min(least, value), max(most, value))
+    return Estimate(value, int(of.sum()), min(max(float(least), 0.0), value), max(min(float(above.max()), 1.0), value))
+
+
+def _pair_ends(hits: np.ndarray, of: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Upper and lower ends of the difference of every pair's rates, (m, m) each: MOVER of Wilson's."""
+    rate = hits / of
+    low, high = wilson_bounds(hits, of, confidence)
+    difference = rate[:, None] - rate[None, :]
+    up, down = high - rate, rate - low
+    return difference + np.hypot(up[:, None], down[None, :]), difference - np.hypot(down[:, None], up[None, :])
 
 
 def _largest(gaps: list[Estimate]) -> Estimate:
@@ -152,9 +169,15 @@ def _largest(gaps: list[Estimate]) -> Estimate:
 
 
 def _worst(hits: np.ndarray, of: np.ndarray, confidence: float) -> Estimate:
-    """The lowest rate of any group; its ends hold for all groups together."""
+    """The lowest rate of any group: see `_gap`; the upper end must hold for all groups that may be the worst."""
     if not len(of):
         return Estimate()
-    low, high = wilson_bounds(hits, of, 1 - (1 - confidence) / len(of))
+    low, high = wilson_bounds(hits, of, 1 - (1 - confidence) * _SELECTING / len(of))
+    vie = max(int((low <= high.min()).sum()), 1)
+    least, most = (
+        wilson_bounds(hits, of, confidence)[0].min(),
+        wilson_bounds(hits, of, 1 - (1 - confidence) / vie)[1].min(),
+    )
     worst = int(np.argmin(hits / of))
-    return Estimate(float(hits[worst] / of[worst]), int(of[worst]), float(low.min()), float(high.min()))
+    value = float(hits[worst] / of[worst])
+    return Estimate(value, int(of[worst]), min(float(least), value), max(float(most), value))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.errors import StateError
+from luthier.evidence.order import ranks_around
 from luthier.names import register
 from luthier.statistics.base import State, When, column, known_when, log_buckets, numbers, same_options, share, z_score
 from luthier.sums.weighing import DIGITS, carried, usable, weighed, worth
@@ -203,35 +204,70 @@ def middles(numbers: np.ndarray, bits: int) -> np.ndarray:
 def quantile(state: State, q: float, confidence: float = 0.95) -> Estimate:
     """The value of rank ⌊1 + q (n - 1)⌋, or up to which q of the weight lies, within the sketch's accuracy.
 
-    The interval spans the order statistics of rank n q ± z √(n q (1 - q)) (binomial ranks, normal approximation),
-    widened to their buckets' edges; an end whose rank lies outside the sample is NaN.
+    The interval lies between order statistics, interpolated (Nyblom 1992) so that it holds 95 %, not 95 % or more. In
+    its bucket an order statistic lies where even spread puts it, or at the edge further out where the bucket is wide
+    or holds more than those beside it, as of ties: the interval is wider than needed there. An end whose rank lies
+    outside the sample is NaN, and the other one a bound by itself.
     """
-    counts = buckets(state)[2]
-    total = float(counts.sum())
+    reached = np.cumsum(worth(state["counts"])[0])
+    total = float(reached[-1]) if len(reached) else 0.0
     if total == 0:
         return Estimate()
-    ranks = np.cumsum(counts)
     weighted = "weight" in state
-    place = int(np.searchsorted(ranks, q * total if weighted else math.floor(1 + q * (state["n"] - 1))))
+    place = int(np.searchsorted(reached, q * total if weighted else math.floor(1 + q * (state["n"] - 1))))
     middle = float(middles(np.array([state["first"] + place]), state["bits"])[0])
-    n = _worth_around(state["counts"], place, q) if weighted else float(state["n"])
-    half = z_score(confidence) * math.sqrt(n * q * (1 - q))
-    first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
-    ranks = ranks * (n / total) if weighted else ranks  # in rows
-    low = max(_ends(state, int(np.searchsorted(ranks, first)))[0], state["min"]) if first >= 1 else math.nan
-    high = min(_ends(state, int(np.searchsorted(ranks, last)))[1], state["max"]) if last <= ranks[-1] else math.nan
-    return Estimate(min(max(middle, state["min"]), state["max"]), state["n"], low, high)
+    value = min(max(middle, state["min"]), state["max"])
+    if weighted:
+        low, high = _woodruff(state, reached, place, q, confidence)
+    else:
+        ranks = ranks_around(state["n"], q, confidence)
+        few = (ranks[1] - ranks[0] if ranks[1] > ranks[0] else math.inf) / _NARROW
+        low, high = (_at_rank(state, reached, rank, side, few) for rank, side in zip(ranks, (-1, 1), strict=True))
+    low, high = (low if math.isnan(low) else min(low, value)), (high if math.isnan(high) else max(high, value))
+    return Estimate(value, state["n"], low, high)
 
 
-def _worth_around(sums: np.ndarray, place: int, q: float) -> float:
-    """How many rows of equal weight tell which share of the weight lies below bucket `place`'s end, where it is about q.
+def _woodruff(state: State, reached: np.ndarray, place: int, q: float, confidence: float) -> tuple[float, float]:
+    """Woodruff's interval (1952): where the weight up to a value is q of it, give or take that share's error.
 
-    Woodruff (1952): the share's variance is Σ w² (1 or 0 - q)² / (Σ w)², here with the mean weights on either side.
+    The share's variance is Σ w² (1 or 0 - q)² / (Σ w)², here with the mean weights below and above bucket `place`'s end.
     """
-    mass, squares = worth(sums)
+    mass, squares = worth(state["counts"])
     below = squares[: place + 1].sum() / mass[: place + 1].sum()
     above = squares[place + 1 :].sum() / mass[place + 1 :].sum() if mass[place + 1 :].any() else below
-    return float(mass.sum() / ((1 - q) * below + q * above))
+    n = float(mass.sum() / ((1 - q) * below + q * above))  # rows of equal weight that tell as much
+    half = z_score(confidence) * math.sqrt(n * q * (1 - q))
+    first, last = math.floor(n * q - half), math.ceil(n * q + half) + 1
+    rows = reached * (n / reached[-1])
+    low = max(_ends(state, int(np.searchsorted(rows, first)))[0], state["min"]) if first >= 1 else math.nan
+    high = min(_ends(state, int(np.searchsorted(rows, last)))[1], state["max"]) if last <= rows[-1] else math.nan
+    return low, high
+
+
+_NARROW = 4  # an end is interpolated in buckets that hold this part of the interval's rows at most
+_BESIDE = 8  # buckets on either side that tell what an even one holds
+
+
+def _at_rank(state: State, reached: np.ndarray, rank: float, side: int, few: float) -> float:
+    """The order statistic of a `rank`, between two of whole ranks on a line; NaN of no rank."""
+    if math.isnan(rank):
+        return math.nan
+    whole = math.floor(rank)
+    ends = [_placed(state, reached, i, side, few) for i in (whole, min(whole + 1, state["n"]))]
+    found = ends[0] + (rank - whole) * (ends[1] - ends[0])
+    return float(min(max(found, state["min"]), state["max"]))
+
+
+def _placed(state: State, reached: np.ndarray, rank: int, side: int, few: float) -> float:
+    """Where in its bucket the order statistic of a whole `rank` lies, or the edge below (`side` -1) or above (1)."""
+    place, counts = int(np.searchsorted(reached, rank)), state["counts"]
+    held = int(counts[place])
+    low, high = _ends(state, place)
+    beside = counts[max(place - _BESIDE, 0) : place + _BESIDE + 1]
+    usual = float(beside.sum() - held) / (2 * _BESIDE)
+    even = held <= few and held <= 1 + 2 * usual + 3 * math.sqrt(usual)
+    part = (rank - (int(reached[place]) - held) - 0.5) / held if even else (1 + side) / 2
+    return float(low + part * (high - low))
 
 
 def _ends(state: State, place: int) -> tuple[float, float]:

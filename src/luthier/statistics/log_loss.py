@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.names import register
-from luthier.statistics.base import State, When, mean_of, moments, numbers, rows, same_options, share
+from luthier.statistics.base import State, When, mean_of, moments, numbers, on_log, rows, same_options, share
 from luthier.sums.exact import add, natural_log
 from luthier.types import Columns, Estimate
 
@@ -26,7 +26,8 @@ class LogLoss:
     """Mean of -ln p(target), in nats, from a column `probability`; a row counts once or by a column `weight` ≥ 0.
 
     `of` "target": it holds p(target), (n,); "positive": p of class 1, (n,), and `target` is 0 or 1; "classes": p of
-    all classes, (n, k), and `target` is an index into them. Reads `log_loss` (normal), `perplexity`, e**log_loss (its
+    all classes, (n, k), and `target` is an index into them. Reads `log_loss` (Student's t on the
+    logarithm, longer above), `perplexity`, e**log_loss (its
     ends carried over), `brier` (normal; mean squared distance to the truth, summed over classes and halved for two,
     as scikit-learn has it; nothing for "target") and `missing` (Wilson): rows without a known target, with a
     probability outside [0, 1] or probabilities that do not sum to 1 within 1e-4, or a weight that is no number ≥ 0.
@@ -95,17 +96,16 @@ class LogLoss:
 
     def read(self, state: State) -> dict[str, Estimate]:
         n = state["n"]
-        loss, brier = (_positive(mean_of(state[key], n, self.confidence)) for key in ("loss", "brier"))
+        loss, brier = (mean_of(state[key], n, self.confidence) for key in ("loss", "brier"))
+        loss = on_log(loss.value, loss.high - loss.value, n, skewed=True) if loss.n else loss
         return {
             "log_loss": loss,
             "perplexity": Estimate(math.exp(loss.value), loss.n, math.exp(loss.low), _exp(loss.high)),
-            "brier": brier if state["of"] != "target" else Estimate(),
+            "brier": Estimate(brier.value, brier.n, max(brier.low, 0.0), brier.high)
+            if state["of"] != "target"
+            else Estimate(),
             "missing": share(state["missing"], n + state["missing"], self.confidence),
         }
-
-
-def _positive(found: Estimate) -> Estimate:
-    return Estimate(found.value, found.n, max(found.low, 0.0), found.high)
 
 
 def _exp(x: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from luthier.names import register
-from luthier.statistics.base import State, When, normal, numbers, same_options, share, t_score
+from luthier.statistics.base import State, When, normal, numbers, on_log, same_options, share, stretched, t_score
 from luthier.sums.exact import Exact, add, exact_squares, exact_sum, fraction, product_parts
 from luthier.types import Columns, Estimate
 
@@ -74,8 +74,8 @@ class Regression:
         size, bias, square = (_weighted(state, key) / _weighted(state, "") for key in ("a", "e", "ee"))
         worth = float(_worth(state))
         t = t_score(self.confidence, worth)
-        found["mae"] = _positive(size, t * _error(state, "a", "ee", size), n)
-        found["mse"] = mse = _positive(square, t * _error(state, "ee", "eeee", square), n, skewed=True)
+        found["mae"] = on_log(float(size), t * _error(state, "a", "ee", size), n)
+        found["mse"] = mse = on_log(float(square), t * _error(state, "ee", "eeee", square), n, skewed=True)
         found["rmse"] = Estimate(math.sqrt(mse.value), n, math.sqrt(mse.low), math.sqrt(mse.high))
         found["bias"] = normal(float(bias), _error(state, "e", "ee", bias), n, self.confidence, worth)
         found["r2"] = _r2(state, square, t)
@@ -129,23 +129,6 @@ def _worth(state: State) -> Fraction:
     return _weighted(state, "") ** 2 / squares if squares else Fraction(0)  # squares of tiny weights are 0
 
 
-def _positive(value: Fraction, half: float, n: int, *, skewed: bool = False) -> Estimate:
-    """`value` with the interval ± `half`, taken on the logarithm; the upper end of 0 is unknown."""
-    if value == 0:
-        return Estimate(0.0, n, 0.0, math.nan)
-    half = half / float(value)
-    above = _stretched(half) if skewed else half
-    return Estimate(float(value), n, float(value) * math.exp(-half), float(value) * math.exp(min(above, 700.0)))
-
-
-def _stretched(half: float) -> float:
-    """A mean square of few rows is low together with its standard error: so its upper end lies further, on the log.
-
-    By half · half / 2, chosen in simulation: at 50 rows of normal to Laplace errors 93 to 95 % instead of 90 to 93 %.
-    """
-    return half + half * half / 2
-
-
 def _r2(state: State, square: Fraction, t: float) -> Estimate:
     """1 - mean e² / variance of t; a row moves ln (1 - R²) by e² / mean e² - (t - mean)² / variance."""
     n, total = state["n"], _weighted(state, "")
@@ -164,4 +147,4 @@ def _r2(state: State, square: Fraction, t: float) -> Estimate:
         return Estimate(value, n)
     moved = (e4 / square**2 - 2 * both / (square * spread) + fourth / spread**2) / total**2
     half = t * math.sqrt(max(moved * worth / (worth - 1), Fraction(0)))
-    return Estimate(value, n, 1 - rest * math.exp(min(_stretched(half), 700.0)), 1 - rest * math.exp(-half))
+    return Estimate(value, n, 1 - rest * math.exp(min(stretched(half), 700.0)), 1 - rest * math.exp(-half))

@@ -14,7 +14,7 @@ import numpy as np
 
 from luthier.errors import StateError
 from luthier.series.moments import unix_seconds
-from luthier.tables.tabular import by_text, eager, numbers, unmasked
+from luthier.tables.tabular import by_text, detached, eager, numbers, unmasked
 
 __all__ = [
     "Judge",
@@ -22,6 +22,7 @@ __all__ = [
     "first_wrong",
     "floats",
     "has_lists",
+    "is_matrix",
     "matrix",
     "objects",
     "padded",
@@ -38,7 +39,7 @@ _FIRST = -62_135_596_800.0  # the year 1
 def arrays(table: Any, names: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
     """Column name to array with one row a record; None values are absent columns.
 
-    Numbers and truth values are numpy arrays (NaN where missing), times Unix seconds, text numpy text or objects (None
+    Numbers and truth values are numpy arrays (NaN where missing), times Unix seconds, durations seconds, text numpy text or objects (None
     where missing), lists object arrays with one list a row; what mixes types stays as it is, as objects. `names` maps a
     name of ours to the table's, or to several that are stacked to (n, several).
 
@@ -84,6 +85,15 @@ def matrix(name: str, values: np.ndarray) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise StateError(f"column {name!r}: row {row} holds what is no number ({error}). Give numbers") from error
     return whole
+
+
+def is_matrix(values: np.ndarray) -> bool:
+    """Whether lists are numbers, as many in every row."""
+    try:
+        matrix("", values)
+    except StateError:
+        return False
+    return True
 
 
 def padded(name: str, values: np.ndarray) -> np.ndarray:
@@ -214,8 +224,8 @@ def _array(name: str, values: Any) -> np.ndarray:
         return _series(nw, nw.from_native(values, series_only=True))
     if hasattr(values, "to_pylist"):  # an Arrow array
         values = values.to_pylist()
-    if hasattr(values, "__array__"):  # a tensor on the CPU
-        return _plain(np.asarray(values))
+    if hasattr(values, "__array__"):  # a tensor
+        return _plain(np.asarray(detached(values)))
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         raise StateError(
             f"column {name!r} is a {type(values).__name__}; a column is an array or list, one row a record"
@@ -234,9 +244,9 @@ def _plain(values: np.ndarray) -> np.ndarray:
         return np.where(np.isnat(values), np.nan, values.astype("timedelta64[us]").astype(np.int64) / 1e6)
     if kind == "S":
         return np.char.decode(values, "utf-8", "backslashreplace")
-    if kind != "O" or values.ndim != 1:
-        return values.astype(str) if kind == "T" else values
-    return _of_objects(values)
+    if kind == "T":
+        return _of_objects(values.astype(object).ravel()).reshape(values.shape)
+    return _of_objects(values) if kind == "O" and values.ndim == 1 else values
 
 
 def _of_objects(values: np.ndarray) -> np.ndarray:
@@ -250,6 +260,8 @@ def _of_objects(values: np.ndarray) -> np.ndarray:
         whole = None not in rows and all(issubclass(kind, int | np.integer) for kind in kinds)
         numbers = [np.nan if row is None else float(row) for row in rows]
         return _whole(rows) if whole else np.array(numbers, np.float64)
+    if all(issubclass(kind, timedelta) for kind in kinds):
+        return np.array([np.nan if row is None else row.total_seconds() for row in rows], np.float64)
     if all(issubclass(kind, date) for kind in kinds):
         return unix_seconds(objects([_moment(row) for row in rows]))
     return objects(rows)

@@ -17,7 +17,7 @@ from luthier.errors import StateError
 from luthier.statistics.base import State
 from luthier.statistics.counts import Counts
 from luthier.statistics.histogram import Histogram
-from luthier.tables.tabular import as_array, by_text, eager, numbers, rows_as_objects
+from luthier.tables.tabular import as_array, by_text, detached, eager, numbers, rows_as_objects
 from luthier.tables.vectors import Vectors
 
 __all__ = ["Column", "Kind", "columns_of", "observe", "statistic_of"]
@@ -83,10 +83,12 @@ def _absent(values: Any) -> int:
 def _mapping(table: Mapping[str, Any]) -> Iterator[Column]:
     arrays = {name: _given(values) for name, values in by_text(table).items()}
     lengths = {name: len(values) if np.ndim(values) in (1, 2) else -1 for name, values in arrays.items()}
-    if len(set(lengths.values())) > 1 or -1 in lengths.values():
-        raise StateError(
-            f"a table's columns must be one value or one vector a row, and of one length; lengths are {lengths}"
-        )
+    if odd := [name for name, rows in lengths.items() if rows < 0]:
+        shape = np.shape(arrays[odd[0]])
+        way_out = "flatten its rows" if shape else "make rows that are dictionaries a table: pandas.DataFrame(rows)"
+        raise StateError(f"column {odd[0]!r} has shape {shape}; a column is one value or one vector a row: {way_out}")
+    if len(set(lengths.values())) > 1:
+        raise StateError(f"a table's columns must be of one length; lengths are {lengths}")
     for name, values in arrays.items():
         yield _arrow_column(name, values) if hasattr(values, "null_count") else _array(name, np.asarray(values))
 
@@ -95,6 +97,9 @@ def _given(values: Any) -> Any:
     """A column of a dictionary as it can be read: without a mask, and as Arrow where it is Arrow's or a categorical."""
     if type(getattr(values, "dtype", None)).__name__ == "CategoricalDtype":
         return _categorical(values)
+    if hasattr(values, "null_count") and hasattr(values, "to_arrow"):  # a Polars series
+        return values.to_arrow()
+    values = detached(values)
     if hasattr(values, "null_count") and hasattr(values, "to_pylist"):
         return values.combine_chunks() if hasattr(values, "combine_chunks") else values
     return values if hasattr(values, "dtype") and not isinstance(values, np.ma.MaskedArray) else as_array(values)
@@ -111,7 +116,9 @@ def _categorical(values: Any) -> Any:
 def _array(name: str, values: np.ndarray) -> Column:
     if values.ndim == 2:
         return _vectors(name, values)
-    kinds: dict[str, Kind] = {"f": "number", "i": "number", "u": "number", "M": "time", "m": "time"}
+    kinds: dict[str, Kind] = {"f": "number", "i": "number", "u": "number", "M": "time"}
+    if values.dtype.kind == "m":
+        return _arrow_column(name, _arrow(values.astype("timedelta64[us]")))
     if values.dtype.kind in kinds:
         return Column(name, kinds[values.dtype.kind], values, str(values.dtype))
     if values.dtype.kind in "bUT":
@@ -174,6 +181,9 @@ def _arrow_column(name: str, array: Any) -> Column:
         array = array.cast(pa.float64())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return Column(name, "number", array.to_numpy(zero_copy_only=False), str(kind))
+    if pa.types.is_duration(kind):
+        micros = array.cast(pa.duration("us"), safe=False).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return Column(name, "number", micros / 1e6, str(kind))
     if pa.types.is_temporal(kind):
         return Column(name, "time", array, str(kind))
     if pa.types.is_dictionary(kind):

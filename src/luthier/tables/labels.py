@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,10 +11,14 @@ import numpy as np
 from luthier.errors import StateError
 from luthier.tables import Judge, first_wrong, has_lists
 
-__all__ = ["absent", "as_labels", "codes", "distinct", "fractions", "listed", "one_a_row", "plain"]
+__all__ = [
+    "absent", "aligned", "as_labels", "codes", "distinct", "fractions", "listed", "named", "one_a_row", "plain", "sets",
+]  # fmt: skip
 
 _MOST = 65_536  # labels
 _TEXT = 64  # characters of a label
+_FEW = 30  # labels -1, and as many 1, without a 0 are another coding
+_RECODE = "Write 0 for the negative label; a row without a label holds None or NaN"
 _ADD = "Add it at the end of Scoring(labels=…), or leave these rows out"
 
 
@@ -46,7 +51,8 @@ def absent(values: np.ndarray) -> np.ndarray:
 def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Judge = first_wrong) -> np.ndarray:
     """Indices (n,) int64 of labels, -1 where missing; whole numbers stay as they are where `labels` is None.
 
-    Raises StateError that counts the rows with a label that is none of them.
+    Text that spells whole-number labels, as a CSV file does, is read as these, and the other way round. Raises StateError
+    that counts the rows with a label that is none of them.
     """
     values = as_labels(name, one_a_row(name, values), judge)
     if labels is None:
@@ -59,6 +65,8 @@ def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Ju
     if known.dtype.kind != values.dtype.kind:
         if absent(values).all():
             return np.full(len(values), -1, np.int64)
+        values = _respelled(values, labels)
+    if known.dtype.kind != values.dtype.kind:
         held, wanted = ("text" if array.dtype.kind == "U" else "whole numbers" for array in (values, known))
         raise StateError(
             f"column {name!r} holds {held}, but the labels are {wanted}: {listed(labels)}. Give both in one type"
@@ -69,8 +77,30 @@ def codes(name: str, values: np.ndarray, labels: Sequence[Any] | None, judge: Ju
     strange = known[found] != values
     wrong = strange & ~absent(values)
     judge(name, wrong, values, f"hold none of the {len(labels)} labels {listed(labels)}", _ADD)
+    other = _other_coding(values, labels)
+    judge(name, other, values, f"hold -1, which is no label, and none holds 0 of {listed(labels)}", _RECODE)
     found[strange] = -1
     return found
+
+
+def _respelled(values: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+    """Labels (n,) in the type of `labels`, where each is one of them in the other type; else as they are."""
+    if values.dtype.kind == "U":
+        known: dict[Any, Any] = {text: one for one in labels for text in (str(one), f"{one}.0")} | {"": -1}
+    else:
+        known = {int(one): one for one in labels if re.fullmatch(r"-?[0-9]{1,18}", one)} | {-1: ""}
+    seen, place = np.unique(values, return_inverse=True)
+    if not known.keys() >= set(seen.tolist()):
+        return values
+    return np.array([known[one] for one in seen.tolist()])[place]
+
+
+def _other_coding(values: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+    """Where the rows (n,) hold -1 while the labels are 0 and 1, and many rows hold -1 or 1 and none 0."""
+    gone = absent(values)
+    if values.dtype.kind == "U" or set(labels) != {0, 1} or (values == 0).any():
+        return np.zeros(len(values), bool)
+    return gone if min(int(gone.sum()), len(gone) - int(gone.sum())) >= _FEW else np.zeros(len(values), bool)
 
 
 def distinct(name: str, *columns: Iterable[Any]) -> tuple[Any, ...]:
@@ -87,7 +117,9 @@ def distinct(name: str, *columns: Iterable[Any]) -> tuple[Any, ...]:
         seen |= set(rows)
     seen -= {None, ""} | (set() if seen - {None} == {-1, 1} else {-1})
     if len({isinstance(one, str) for one in seen}) > 1:
-        raise StateError(f"column {name!r} mixes text and numbers as labels: {listed([*seen])}. Give all in one type")
+        raise StateError(
+            f"column {name!r} mixes text and numbers as labels: {listed(sorted(seen, key=repr))}. Give all in one type"
+        )
     if len(seen) > _MOST:
         raise StateError(
             f"column {name!r} holds {len(seen):,} different labels; {_MOST:,} are the most. If they are ids or free text, "
@@ -113,7 +145,9 @@ def listed(labels: Sequence[Any]) -> str:
 
 
 def one_a_row(name: str, values: np.ndarray) -> np.ndarray:
-    """The column; raises StateError when its rows are lists or vectors."""
+    """The column (n,), or (n, 1) as networks give it; raises StateError when its rows are lists or vectors."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
     if values.ndim != 1 or has_lists(values):
         raise StateError(f"column {name!r} has several values a row; this task has one. Say which task it is: task=…")
     return values
@@ -125,6 +159,32 @@ def fractions(values: np.ndarray) -> bool:
         return False
     seen = values[np.isfinite(values)]
     return bool((seen != np.trunc(seen)).any())
+
+
+def sets(values: np.ndarray) -> bool:
+    """Lists of labels, rather than rows of 0 and 1 that are all as long."""
+    if not has_lists(values):
+        return False
+    rows = [row for row in values.tolist() if row is not None]
+    return len({len(row) for row in rows}) > 1 or any(
+        isinstance(one, str) or one not in (0, 1) for row in rows for one in row
+    )
+
+
+def named(values: np.ndarray, labels: tuple[Any, ...]) -> bool:
+    """Whether the rows are lists of these labels; text labels may also be the names of columns of 0 and 1."""
+    if not has_lists(values):
+        return False
+    first = next((one for row in values.tolist() if row is not None for one in row), "")
+    return isinstance(first, str) or not isinstance(labels[0], str)
+
+
+def aligned(pair: list[np.ndarray]) -> bool:
+    """Whether answers and targets are lists of labels, as long as each other: tokens, not sets of labels."""
+    if len(pair) < 2 or not all(map(has_lists, pair)) or not any(map(sets, pair)):
+        return False
+    both = zip(pair[0].tolist(), pair[1].tolist(), strict=True)
+    return all(a is None or b is None or len(a) == len(b) for a, b in both)
 
 
 def _of_objects(name: str, values: np.ndarray, judge: Judge) -> np.ndarray:

@@ -16,6 +16,7 @@ __all__ = [
     "Table",
     "as_array",
     "by_text",
+    "detached",
     "eager",
     "is_stream",
     "is_table",
@@ -70,6 +71,14 @@ def by_text(table: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
+def detached(values: Any) -> Any:
+    """A tensor as numpy can read it: without its gradient, on the CPU, bfloat16 as float32; anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return values.float() if str(values.dtype) == "torch.bfloat16" else values
+
+
 def unmasked(values: np.ndarray) -> np.ndarray:
     """The same without a mask: objects, None where a value was masked."""
     if not isinstance(values, np.ma.MaskedArray):
@@ -115,7 +124,7 @@ def as_array(values: Any) -> np.ndarray:
     if isinstance(values, np.ma.MaskedArray):
         return unmasked(values)
     try:
-        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else detached(values))
     except ValueError:
         return rows_as_objects(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
 
