@@ -152,10 +152,3 @@ def test_an_empty_fleet_and_one_that_saw_nothing_are_quiet() -> None:
     for bad in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="must be positive"):
             Fleet(false_pages_per_month=bad)
-
-
-def test_a_fleet_is_of_monitors_by_name() -> None:
-    with pytest.raises(UsageError, match="monitors is a list: give a dictionary of names to monitors"):
-        luthier.Fleet([])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"'shop' is a dict, not a luthier.Monitor"):
-        luthier.Fleet({"shop": {}})  # type: ignore[dict-item]
