@@ -13,11 +13,30 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from populations import (
+    Columns,
+    Draw,
+    Population,
+    always,
+    answers,
+    binary,
+    classes,
+    confident,
+    groups,
+    heaps,
+    labels,
+    lists,
+    numbers,
+    of_rate,
+    probabilities,
+    regressions,
+    vectors,
+)
 
 from luthier import evidence
 from luthier.evidence import estimates, intervals
@@ -28,157 +47,18 @@ from luthier.names import get
 from luthier.statistics.base import Statistic
 from luthier.types import Estimate
 
-Columns = Mapping[str, np.ndarray]
-Draw = Callable[[np.random.Generator, int], Columns]
-Population = Callable[[np.random.Generator], Draw]
 TRUTH = 400_000
 POPULATIONS = 20
 SIZES = (50, 200, 2000)
 RATES = (0.02, 0.1, 0.5)
 
-
-def binary(least: float, most: float) -> Population:
-    """A score whose logit is normal in either class, calibrated, and the target; a share of positives between these."""
-
-    def population(rng: np.random.Generator) -> Draw:
-        share, apart = math.exp(rng.uniform(math.log(least), math.log(most))), rng.uniform(1.0, 2.0)
-        prior = math.log(share / (1 - share))
-
-        def draw(rng: np.random.Generator, n: int) -> Columns:
-            target = (rng.random(n) < share).astype(np.int64)
-            logit = apart**2 * (target - 0.5) + apart * rng.normal(size=n) + prior
-            return {"score": 1 / (1 + np.exp(-logit)), "target": target}
-
-        return draw
-
-    return population
-
-
-def heaps(rng: np.random.Generator) -> Draw:
-    """Scores that say only yes or no, and few positives."""
-    share, hit, lie = rng.uniform(0.08, 0.12), rng.uniform(0.6, 0.95), rng.uniform(0.05, 0.3)
-
-    def draw(rng: np.random.Generator, n: int) -> Columns:
-        target = (rng.random(n) < share).astype(np.int64)
-        return {"score": np.where(rng.random(n) < np.where(target, hit, lie), 0.9, 0.1), "target": target}
-
-    return draw
-
-
-def confident(power: float) -> Population:
-    """A confidence that keeps what it promises, to a power: 1, all of it; 1.5, less; 4, nothing like it."""
-
-    def draw(rng: np.random.Generator, n: int) -> Columns:
-        confidence = rng.beta(6, 2, n)
-        return {"confidence": confidence, "loss": (rng.random(n) > confidence**power).astype(float)}
-
-    return lambda rng: draw
-
-
-def classes(*shares: float) -> Population:
-    """Classes of about these shares, predicted right by 60 to 95 % and a bit."""
-
-    def population(rng: np.random.Generator) -> Draw:
-        some, right = np.array(shares) * rng.uniform(0.7, 1.3, len(shares)), rng.uniform(0.6, 0.95)
-        some /= some.sum()
-
-        def draw(rng: np.random.Generator, n: int) -> Columns:
-            target, other = (rng.choice(len(shares), n, p=p) for p in (some, None))
-            return {"target": target, "predicted": np.where(rng.random(n) < right, target, other)}
-
-        return draw
-
-    return population
-
-
-def labels(rng: np.random.Generator) -> Draw:
-    """Six labels that depend on each other through how rich and how hard a row is."""
-    shift, hardness = rng.uniform(-0.2, 0.2, 2)
-
-    def draw(rng: np.random.Generator, n: int) -> Columns:
-        rich, hard = rng.normal(size=(2, n, 1))
-        target = rng.normal(size=(n, 6)) + rich > np.linspace(0.2, 1.2, 6) + shift
-        return {"target": target, "predicted": target ^ (rng.normal(size=(n, 6)) + hard > 1.8 + hardness)}
-
-    return draw
-
-
-def numbers(rng: np.random.Generator, n: int) -> Columns:
-    """Errors that grow away from the middle, weights, and a length that goes with the error."""
-    target = rng.normal(50, 2, n)
-    error = 0.3 + rng.normal(size=n) * (1 + 0.3 * np.abs(target - 50))
-    length = rng.poisson(20, n) + 1.0 + np.abs(error)
-    return {"target": target, "predicted": target + error, "cost": rng.gamma(2, size=n), "length": length,
-            "loss": np.minimum(np.abs(error) / 10, 1)}  # fmt: skip
-
-
-def of_rate(least: float, most: float) -> Population:
-    """0 and 1, with a rate between these."""
-
-    def population(rng: np.random.Generator) -> Draw:
-        rate = rng.uniform(least, most)
-        return lambda rng, n: {"loss": (rng.random(n) < rate).astype(float)}
-
-    return population
-
-
-def probabilities(rng: np.random.Generator, n: int) -> Columns:
-    p = rng.dirichlet([0.7] * 4, n)
-    return {"p": p, "target": (p.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)}
-
-
-def lists(rng: np.random.Generator) -> Draw:
-    noise = rng.uniform(1.5, 2.5)
-
-    def draw(rng: np.random.Generator, n: int) -> Columns:
-        gains = (rng.random((n, 20)) < rng.beta(1, 6, (n, 1))) * rng.integers(1, 4, (n, 20)).astype(float)
-        gains[:, 0] = np.maximum(gains[:, 0], 1)
-        return {"gains": gains, "scores": gains + noise * rng.normal(size=(n, 20))}
-
-    return draw
-
-
-def groups(count: int, apart: float) -> Population:
-    """People in groups, the last of whom are answered worse, by `apart`, and the first better, by half of it."""
-
-    def population(rng: np.random.Generator) -> Draw:
-        right = np.full(count, rng.uniform(0.7, 0.8))
-        right[[0, -1]] += apart / 2, -apart
-
-        def draw(rng: np.random.Generator, n: int) -> Columns:
-            group, target = rng.integers(0, count, n), rng.integers(0, 2, n)
-            return {
-                "group": group,
-                "target": target,
-                "predicted": np.where(rng.random(n) < right[group], target, 1 - target),
-            }
-
-        return draw
-
-    return population
-
-
-def vectors(rng: np.random.Generator, n: int) -> Columns:
-    mix = 0.5 * rng.normal(size=(n, 1))
-    return {
-        "embedding": rng.normal(0.3, 1, (n, 8)) + mix,
-        "id": rng.integers(0, 2**62, n),
-        "confidence": rng.random(n),
-    }
-
-
-def one(draw: Draw) -> Population:
-    """The same rows' law every time, for what does not jump with it."""
-    return lambda rng: draw
-
-
 CASES: dict[str, tuple[str, dict[str, object], Population]] = {
     "mean of 0 and 1": ("mean.v1", {}, of_rate(0.01, 0.99)),
     "mean of 0 and 1, rare": ("mean.v1", {}, of_rate(0.02, 0.1)),
-    "mean": ("mean.v1", {"column": "predicted"}, one(numbers)),
-    "ratio": ("ratio.v1", {}, one(numbers)),
-    "histogram": ("histogram.v1", {"column": "predicted", "accuracy": 0.001}, one(numbers)),
-    "sample": ("sample.v1", {"size": 1_000_000}, one(vectors)),
+    "mean": ("mean.v1", {"column": "predicted"}, always(numbers)),
+    "ratio": ("ratio.v1", {}, always(numbers)),
+    "histogram": ("histogram.v1", {"column": "predicted", "accuracy": 0.001}, always(numbers)),
+    "sample": ("sample.v1", {"size": 1_000_000}, always(vectors)),
     "confusion, 5 classes": ("confusion.v1", {}, classes(0.4, 0.25, 0.2, 0.1, 0.05)),
     "confusion, 2 classes": ("confusion.v1", {}, classes(0.6, 0.4)),
     "confusion, rare class": ("confusion.v1", {}, classes(0.95, 0.05)),
@@ -191,16 +71,16 @@ CASES: dict[str, tuple[str, dict[str, object], Population]] = {
     "calibration, calibrated": ("calibration.v1", {}, confident(1.0)),
     "calibration, overconfident": ("calibration.v1", {}, confident(1.5)),
     "calibration, far off": ("calibration.v1", {}, confident(4.0)),
-    "log_loss": ("log_loss.v1", {"probability": "p", "of": "classes"}, one(probabilities)),
-    "regression": ("regression.v1", {}, one(numbers)),
-    "regression, weighted": ("regression.v1", {"weight": "cost"}, one(numbers)),
+    "log_loss": ("log_loss.v1", {"probability": "p", "of": "classes"}, always(probabilities)),
+    "regression": ("regression.v1", {}, always(numbers)),
+    "regression, weighted": ("regression.v1", {"weight": "cost"}, always(numbers)),
     "ranking": ("ranking.v1", {"scores": "scores", "k": 5}, lists),
     "group_metrics, 2 groups apart": ("group_metrics.v1", {}, groups(2, 0.3)),
     "group_metrics, 6 groups apart": ("group_metrics.v1", {}, groups(6, 0.3)),
     "group_metrics, 6 groups alike": ("group_metrics.v1", {}, groups(6, 0.0)),
-    "embedding_sum": ("embedding_sum.v1", {"second": True}, one(vectors)),
-    "embedding_sum, without products": ("embedding_sum.v1", {}, one(vectors)),
-    "random_features": ("random_features.v1", {"features": 64, "bandwidth": 4.0}, one(vectors)),
+    "embedding_sum": ("embedding_sum.v1", {"second": True}, always(vectors)),
+    "embedding_sum, without products": ("embedding_sum.v1", {}, always(vectors)),
+    "random_features": ("random_features.v1", {"features": 64, "bandwidth": 4.0}, always(vectors)),
 }
 EXACT = {"min", "max", "missing", "kept", "cut"}
 WIDER: dict[str, tuple[str, ...]] = {
@@ -214,20 +94,40 @@ FEWEST = {"confusion, rare class": 200}
 """Rows below which a class is often not seen at all, and an average over classes is of other classes."""
 
 
-def holds(found: Estimate | None, truth: float) -> bool:
-    """Whether the interval does not exclude the truth: an end that is NaN, or nothing seen, says nothing."""
-    return found is None or not (found.low > truth or found.high < truth)
-
-
-def truths(statistic: Statistic, draws: list[Draw], rng: np.random.Generator) -> list[dict[str, float]]:
-    """What a statistic reads of each population, from 200,000 rows, or ten times TRUTH of the only one."""
-    found = []
-    for draw in draws:
-        state = statistic.observe({})
-        for _ in range(10):
-            state = statistic.merge(state, statistic.observe(draw(rng, TRUTH // len(draws))))
-        found.append({key: one.value for key, one in statistic.read(state).items() if key not in EXACT})
+def main(repetitions: int = 1000, part: str = "") -> dict[str, object]:
+    table, chance = everything(repetitions, part), 2 * math.sqrt(0.95 * 0.05 / repetitions)
+    off = [
+        f"{title}: {key} {values}"
+        for title, rows in table.items() for key, values in rows.items()
+        if ("rate 0." not in key and key != "worst rate")
+        and (min(values) < 0.94 - chance or (max(values) > 0.96 + chance and "≥" not in title + key))
+    ]  # fmt: skip
+    found: dict[str, object] = {"repetitions": repetitions, "rows": SIZES, "coverage": table, "off": off}
+    print(json.dumps(found, indent=1, ensure_ascii=False))
     return found
+
+
+def everything(repetitions: int, part: str) -> dict[str, dict[str, list[float]]]:
+    """Interval → estimate → coverage by size, of the intervals whose title has `part` in it."""
+    found = {
+        title: covered(*case, repetitions, tuple(n for n in SIZES if n >= FEWEST.get(title, 0)))
+        for title, case in CASES.items() if part in title
+    }  # fmt: skip
+    for title, rows in shares(repetitions):
+        found |= {title: rows} if part in title else {}
+    others = {
+        "distinct": distinct, "label_shift": mixes, "few_labels": few, "label_free": unlabelled, "loss_free.v1": losses,
+        "card": cards,
+    }  # fmt: skip
+    found |= {title: of(repetitions) for title, of in others.items() if part in title}
+    return {
+        title: {("≥ " if wider(title, key) else "") + key: value for key, value in rows.items()}
+        for title, rows in found.items()
+    }
+
+
+def wider(title: str, key: str) -> bool:
+    return any(title.startswith(name) and key.startswith(begin) for name, begin in WIDER.items())
 
 
 def covered(
@@ -250,6 +150,22 @@ def covered(
         for key, times in hits.items():
             held[key].append(round(times / repetitions, 3))
     return held
+
+
+def truths(statistic: Statistic, draws: list[Draw], rng: np.random.Generator) -> list[dict[str, float]]:
+    """What a statistic reads of each population, from 200,000 rows, or ten times TRUTH of the only one."""
+    found = []
+    for draw in draws:
+        state = statistic.observe({})
+        for _ in range(10):
+            state = statistic.merge(state, statistic.observe(draw(rng, TRUTH // len(draws))))
+        found.append({key: one.value for key, one in statistic.read(state).items() if key not in EXACT})
+    return found
+
+
+def holds(found: Estimate | None, truth: float) -> bool:
+    """Whether the interval does not exclude the truth: an end that is NaN, or nothing seen, says nothing."""
+    return found is None or not (found.low > truth or found.high < truth)
 
 
 KINDS: dict[str, Callable[[int, int], tuple[float, float]]] = {
@@ -394,33 +310,6 @@ def cards(repetitions: int) -> dict[str, list[float]]:
     return rows
 
 
-def answers(rng: np.random.Generator, n: int, moved: float) -> Columns:
-    """Answers of two classes whose confidence promises too much, and inputs (n, 4) that move by `moved` towards the hard."""
-    x = rng.normal(size=(n, 4))
-    x[:, 0] += moved
-    logit = 1.5 * x[:, 1] + np.where(x[:, 0] > 1, 0.0, 1.2) * np.sign(x[:, 1])
-    said = (logit > 0).astype(np.int64)
-    right = rng.random(n) < 1 / (1 + np.exp(-np.abs(logit)))
-    return {
-        "embedding": x.astype(np.float32), "confidence": 1 / (1 + np.exp(-1.5 * np.abs(logit))), "predicted": said,
-        "target": np.where(right, said, 1 - said), "loss": 1.0 - right,
-    }  # fmt: skip
-
-
-def scored(window: Columns) -> dict[str, float]:
-    """What labels of these answers show, named as label_free.v2 names it."""
-    said, true = (np.asarray(window[name]) for name in ("predicted", "target"))
-    cells = np.bincount(said * 2 + true, minlength=4).reshape(2, 2)
-    found = {f"confusion[{i},{j}]": float(cells[i, j]) for i in range(2) for j in range(2)}
-    for c in range(2):
-        hit, of, there = cells[c, c], cells[c].sum(), cells[:, c].sum()
-        found |= {f"precision[{c}]": hit / of, f"recall[{c}]": hit / there, f"f1[{c}]": 2 * hit / (of + there)}
-    score = np.where(said == 1, window["confidence"], 1 - window["confidence"])
-    above = score[true == 1][:, None] - score[true == 0]
-    found["auroc"] = float(((above > 0) + (above == 0) / 2).mean())
-    return found | {"accuracy": float((said == true).mean())}
-
-
 def unlabelled(repetitions: int) -> dict[str, list[float]]:
     """label_free.v1 and v2: what labels of 500 answers turn out to show, beside 1,000 reference rows; where stated."""
     rows: dict[str, list[float]] = {}
@@ -442,12 +331,18 @@ def unlabelled(repetitions: int) -> dict[str, list[float]]:
     return rows
 
 
-def regressions(rng: np.random.Generator, n: int, large: float) -> Columns:
-    """Inputs whose first component moves by `large`, and a loss that grows with its square."""
-    x = rng.normal(size=(n, 4))
-    x[:, 0] += large
-    loss = np.clip(np.abs(rng.normal(size=n)) * (0.1 + 0.05 * x[:, 0] ** 2), 0, 1)
-    return {"embedding": x.astype(np.float32), "loss": loss}
+def scored(window: Columns) -> dict[str, float]:
+    """What labels of these answers show, named as label_free.v2 names it."""
+    said, true = (np.asarray(window[name]) for name in ("predicted", "target"))
+    cells = np.bincount(said * 2 + true, minlength=4).reshape(2, 2)
+    found = {f"confusion[{i},{j}]": float(cells[i, j]) for i in range(2) for j in range(2)}
+    for c in range(2):
+        hit, of, there = cells[c, c], cells[c].sum(), cells[:, c].sum()
+        found |= {f"precision[{c}]": hit / of, f"recall[{c}]": hit / there, f"f1[{c}]": 2 * hit / (of + there)}
+    score = np.where(said == 1, window["confidence"], 1 - window["confidence"])
+    above = score[true == 1][:, None] - score[true == 0]
+    found["auroc"] = float(((above > 0) + (above == 0) / 2).mean())
+    return found | {"accuracy": float((said == true).mean())}
 
 
 def losses(repetitions: int) -> dict[str, list[float]]:
@@ -464,42 +359,6 @@ def losses(repetitions: int) -> dict[str, list[float]]:
                 held.append(holds(reading.estimate, float(window["loss"].mean())))
         rows[f"mix moved by {large}"] = [round(float(np.mean(held)), 3)]
     return rows
-
-
-def wider(title: str, key: str) -> bool:
-    return any(title.startswith(name) and key.startswith(begin) for name, begin in WIDER.items())
-
-
-def everything(repetitions: int, part: str) -> dict[str, dict[str, list[float]]]:
-    """Interval → estimate → coverage by size, of the intervals whose title has `part` in it."""
-    found = {
-        title: covered(*case, repetitions, tuple(n for n in SIZES if n >= FEWEST.get(title, 0)))
-        for title, case in CASES.items() if part in title
-    }  # fmt: skip
-    for title, rows in shares(repetitions):
-        found |= {title: rows} if part in title else {}
-    others = {
-        "distinct": distinct, "label_shift": mixes, "few_labels": few, "label_free": unlabelled, "loss_free.v1": losses,
-        "card": cards,
-    }  # fmt: skip
-    found |= {title: of(repetitions) for title, of in others.items() if part in title}
-    return {
-        title: {("≥ " if wider(title, key) else "") + key: value for key, value in rows.items()}
-        for title, rows in found.items()
-    }
-
-
-def main(repetitions: int = 1000, part: str = "") -> dict[str, object]:
-    table, chance = everything(repetitions, part), 2 * math.sqrt(0.95 * 0.05 / repetitions)
-    off = [
-        f"{title}: {key} {values}"
-        for title, rows in table.items() for key, values in rows.items()
-        if ("rate 0." not in key and key != "worst rate")
-        and (min(values) < 0.94 - chance or (max(values) > 0.96 + chance and "≥" not in title + key))
-    ]  # fmt: skip
-    found: dict[str, object] = {"repetitions": repetitions, "rows": SIZES, "coverage": table, "off": off}
-    print(json.dumps(found, indent=1, ensure_ascii=False))
-    return found
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ WITHIN = {
     ("evidence", "rootcause"),
     ("evidence", "series"),
     ("evidence", "statistics"),
+    ("evidence", "story"),
     ("evidence", "tables"),
     ("figures", "page"),
     ("loop", "projects"),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from luthier.evidence.estimates import share
 from luthier.types import Estimate
 
 __all__ = [
@@ -178,16 +179,11 @@ def spans(points: list[Point]) -> list[tuple[str, int, int]]:
 
 
 def pooled(points: Iterable[Point]) -> Estimate:
-    """True accuracy over several buckets, weighted by their labels, with its 95% Wilson interval (Wilson 1927)."""
+    """True accuracy over several buckets, weighted by their labels, with its 95 % interval as a share of all of them."""
     seen = [point.true for point in points if point.true.n and math.isfinite(point.true.value)]
     n = sum(one.n for one in seen)
-    if not n:
-        return Estimate()
-    mean = sum(one.value * one.n for one in seen) / n
-    share, z = min(max(mean, 0.0), 1.0), 1.96
-    centre = (share + z * z / 2 / n) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / 4 / n / n) / (1 + z * z / n)
-    return Estimate(mean, n, centre - half, centre + half)
+    hits = round(sum(one.value * one.n for one in seen), 6)  # whole, as they were counted
+    return replace(share(min(max(hits, 0.0), n), n, 0.95), value=hits / n) if n else Estimate()
 
 
 def blocks(points: list[Point], happened: Iterable[Event] = ()) -> list[Block]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.evidence import wilson
+from luthier.evidence.estimates import share
 from luthier.names import get
 from luthier.options import MonitorOptions
 from luthier.stores.base import Row, Store
@@ -90,8 +90,7 @@ def _timeline(
             "at": datetime.fromtimestamp(start, UTC).isoformat(), "model": model, "n": len(bucket), "true": None, "estimated": None,
         }  # fmt: skip
         if right:
-            low, high = wilson(sum(right), len(right))
-            point["true"] = asdict(Estimate(sum(right) / len(right), len(right), low, high))
+            point["true"] = asdict(share(sum(right), len(right), 0.95))
         if estimate := estimators.get(model):
             guess, valid, why = estimate(bucket)
             point["estimated"] = asdict(guess) | {"valid": valid, "why": why}

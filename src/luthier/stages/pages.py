@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import UsageError
-from luthier.evidence import wilson
+from luthier.evidence.estimates import share
 from luthier.evidence.intervals import chernoff
 from luthier.stores.base import Row, Store
 from luthier.types import Estimate, Finding, Promise
@@ -160,8 +160,7 @@ def in_hindsight(pages: Sequence[Called], losses: Callable[[Called], np.ndarray]
 def precision(pages: Sequence[Called]) -> Estimate:
     """Share of pages that were right among those that hindsight can judge, with Wilson's interval."""
     right, wrong = (sum(one.hindsight == verdict for one in pages) for verdict in ("right", "wrong"))
-    n = right + wrong
-    return Estimate(right / n, n, *wilson(right, n)) if n else Estimate()
+    return share(right, right + wrong, 0.95)
 
 
 def _judged(one: Called, losses: np.ndarray) -> Called:
