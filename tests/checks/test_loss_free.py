@@ -46,6 +46,27 @@ def test_the_mix_is_followed_and_the_interval_holds(large: float) -> None:
     assert large == 0.3 or np.mean(off) < np.mean(constant) / 2
 
 
+def steep(rng: np.random.Generator, n: int, moved: float = 0.0) -> dict[str, np.ndarray]:
+    """A loss that grows with the square of an embedding's first component, so beyond the outermost bins too."""
+    x = rng.normal(size=(n, 4))
+    x[:, 0] += moved
+    loss = np.clip(np.abs(rng.normal(size=n)) * (0.1 + 0.05 * x[:, 0] ** 2), 0, 1)
+    return {"embedding": x.astype(np.float32), "loss": loss}
+
+
+def test_what_bins_cannot_tell_of_a_moved_mix_is_told_by_tilted_rows() -> None:
+    check, held, off = LossFree(), [], []
+    for run in range(120):
+        rng = np.random.default_rng(run)
+        window = steep(rng, 500, 0.5)
+        reading = check.read(check.step(check.start(steep(rng, 2000)), inputs(window))[0])
+        truth = window["loss"].mean()
+        held.append(reading.estimate.low <= truth <= reading.estimate.high)
+        off.append(reading.estimate.value - truth)
+    assert np.mean(held) >= 0.9
+    assert abs(np.mean(off)) <= 0.003
+
+
 def test_off_support_it_says_unknown_and_how_many_labels() -> None:
     rng = np.random.default_rng(1)
     check = LossFree()

@@ -24,6 +24,7 @@ WIDEST = 64  # columns; an embedding is read on its first principal axes
 PLACED = 50_000  # reference rows that say where the reference lies, and what the loss is there
 RIDGES = (1.0, 10.0, 100.0, 1000.0)
 FOLDS = 5
+TILTED, LEANING, OUTERMOST, STEEPEST = 2000, 0.01, 6.0, 3.0  # reference rows, ridge, standard deviations, log weight
 NEAR, OTHERS, GATED = 500, 2000, 500  # reference rows for neighbours, more of them, answers of a window looked at
 
 
@@ -37,6 +38,8 @@ class LossFree:
     axes of an embedding; its penalty by 5-fold cross-validation. A window is then a vector of bin counts. Direct loss
     estimation, NannyML 2022; here linear, so the interval is in closed form: the spread of losses about the model
     (itself regressed on the bins) and the model's own error. It is for the mean loss that these answers turn out to have.
+    What bins cannot tell, as of losses that grow beyond the outermost, is told by the residuals of reference rows that
+    are weighted to the window's means and squares (exponential tilting, doubly robust: Robins, Rotnitzky and Zhao 1994).
 
     Valid only if at most `far` of the answers lie beyond the reference's 95 % point of the distance to the 5th
     neighbour and their mean distance is quiet either way; else the value is nan and `why` says how many labels give
@@ -115,13 +118,12 @@ class LossFree:
         if n < 2 * self.block:
             return Reading(Estimate(), False, f"{memory['seen']} of the first {2 * self.block} answers seen", 0)
         share = memory["counts"].sum(axis=0) / n - known["centre_bins"]  # (size,)
-        value = min(max(known["mean"] + float(share @ known["weights"]), 0.0), 1.0)
+        missed, doubt = _missed(known, share, n)
+        value = min(max(known["mean"] + float(share @ known["weights"]) + missed, 0.0), 1.0)
         uneven = float(share @ known["noise_weights"])  # where losses spread more, mean and weights err together
         own = max(known["noise"] + uneven, 0.1 * known["noise"])
-        error = (
-            own / n + max(known["noise"] + 2 * uneven, 0.0) / known["n"] + float(share @ known["covariance"] @ share)
-        )
-        half = support.z_score(self.confidence) * math.sqrt(error)
+        error = own / n + max(known["noise"] + 2 * uneven, 0.0) / known["n"] + doubt
+        half = support.z_score(self.confidence) * math.sqrt(error + float(share @ known["covariance"] @ share))
         estimate = Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0))
         looked = len(memory["far"])
         why = support.elsewhere(known, float(memory["far"].mean()), float(memory["distance"].mean()), looked, self.far)
@@ -200,8 +202,8 @@ def _model(view: Any, loss: Any) -> dict[str, Any]:
     first = np.cumsum([0, *(len(cut) + 1 for cut in edges)]).tolist()
     size = first[-1]
     fitted = {"edges": edges, "first": first[:-1], "size": size}
-    design = np.zeros((len(loss), size), np.float32)
-    design[np.arange(len(loss))[:, None], _bins(view, edges, first[:-1])] = 1
+    design, bins = np.zeros((len(loss), size), np.float32), _bins(view, edges, first[:-1])
+    design[np.arange(len(loss))[:, None], bins] = 1
     centre = design.mean(axis=0, dtype=np.float64)
     design = design.astype(np.float64) - centre
     ridge, skill = _chosen(design, loss)
@@ -210,14 +212,46 @@ def _model(view: Any, loss: Any) -> dict[str, Any]:
     inverse += ridge * inverse @ inverse  # fitted once more to what the penalty left: half the bias (Tukey's twicing)
     weights = inverse @ (design.T @ (loss - mean))
     spent = float(np.einsum("ij,ji", inverse, gram)) + 1  # degrees of freedom that the fit used up
-    square = (loss - mean - design @ weights) ** 2 * (len(loss) / (len(loss) - min(spent, len(loss) / 2)))
+    residual = (loss - mean - design @ weights) * math.sqrt(len(loss) / (len(loss) - min(spent, len(loss) / 2)))
+    square = residual**2
     noise = float(square.mean())
     uneven = design.T @ (design * square[:, None])
     return fitted | {
         "centre_bins": centre, "mean": mean, "weights": weights, "noise": noise, "skill": skill,
         "noise_weights": inverse @ (design.T @ (square - noise)), "covariance": inverse @ uneven @ inverse,
-        "spread": float(loss.var()),
+        "spread": float(loss.var()), **_tilts(view[:TILTED], bins[:TILTED], size), "residual": residual[:TILTED],
     }  # fmt: skip
+
+
+def _tilts(view: Any, bins: Any, size: int) -> dict[str, Any]:
+    """Standardised columns and their squares of some reference rows, `tilt` (n, 2c), about 0, their inverse covariance
+    `lean` (2c, 2c), and the mean of them in each bin of their own column, `tilt_bins` (size, 2c).
+    """
+    z = (view - view.mean(axis=0, dtype=np.float64)) / np.maximum(view.std(axis=0, dtype=np.float64), 1e-9)
+    z = np.clip(z, -OUTERMOST, OUTERMOST)
+    tilt = np.concatenate([z, (z * z - 1) / math.sqrt(2)], axis=1)
+    tilt -= tilt.mean(axis=0)
+    sums, columns = np.zeros((size, tilt.shape[1])), view.shape[1]
+    for i, column in enumerate(tilt.T):
+        sums[:, i] = np.bincount(bins[:, i % columns], weights=column, minlength=size)
+    held = np.maximum(np.bincount(bins.ravel(), minlength=size), 1)
+    lean = np.linalg.inv(tilt.T @ tilt / len(tilt) + LEANING * np.eye(tilt.shape[1]))
+    return {"tilt": tilt, "lean": lean, "tilt_bins": sums / held[:, None]}
+
+
+def _missed(known: Memory, share: Any, n: int) -> tuple[float, float]:
+    """The mean residual of reference rows tilted to a window of n answers, and its variance; (0, 0) of chance alone.
+
+    `share` (size,) is how the window's bins differ; by what chance moves them the tilt is shrunk (James and Stein 1961).
+    """
+    tilt, moved = known["tilt"], share @ known["tilt_bins"]
+    lean = known["lean"] @ moved
+    distance, chance = float(moved @ lean), len(moved) * (1 / n + 1 / len(tilt))
+    if distance <= chance:
+        return 0.0, 0.0
+    weights = np.exp(np.clip((1 - chance / distance) * (tilt @ lean), -STEEPEST, STEEPEST))
+    parts = (weights / weights.sum() - 1 / len(weights)) * known["residual"]
+    return float(parts.sum()), float(parts @ parts)
 
 
 def _chosen(design: Any, loss: Any) -> tuple[float, float]:
