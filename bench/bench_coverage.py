@@ -85,11 +85,14 @@ CASES: dict[str, tuple[str, dict[str, object], Population]] = {
 EXACT = {"min", "max", "missing", "kept", "cut"}
 WIDER: dict[str, tuple[str, ...]] = {
     "curves": ("roc", "average"), "auroc": ("auroc",), "calibration": ("ece", "brier"), "multilabel": ("hamming",),
+    "confusion": ("precision", "recall", "f1", "balanced", "smallest"), "histogram": ("p50",), "distinct": ("distinct.v1 of 100,",),
     "embedding_sum, without": ("norm",), "random_features": ("norm",),
     "group_metrics, 6": ("accuracy", "demog", "equal", "fpr", "worst", "tpr", "selection"),
     "group_metrics, 2": ("equalized",),
 }  # fmt: skip
-"""Title and estimate, by how they begin, of intervals that are wider with few rows, or where groups or bins vie."""
+"""Title and estimate, by how they begin, of intervals that are wider with few rows of a class, where groups or bins vie,
+or where rows are as close to each other as a bucket is wide, or a count of few values jumps.
+"""
 FEWEST = {"confusion, rare class": 200}
 """Rows below which a class is often not seen at all, and an average over classes is of other classes."""
 
@@ -286,7 +289,7 @@ def cards(repetitions: int) -> dict[str, list[float]]:
     """What a card says of a classifier of two labels, and the gate and `fit` judge by; 10 % and half positives."""
     rng, rows = np.random.default_rng(8), dict[str, list[float]]()
     for share in (0.5, 0.1):
-        draw, truth, held = binary(share), {}, dict[str, list[float]]()
+        draw, truth, held = binary(share, share)(rng), {}, dict[str, list[float]]()
         for n in (TRUTH // 4, *SIZES):
             hits: dict[str, int] = {}
             for _ in range(repetitions if truth else 1):

@@ -7,6 +7,8 @@ import pytest
 
 from luthier.statistics.mean import Mean
 
+TRUE = math.exp(0.5)
+
 
 def read(values, **options):
     statistic = Mean("x", **options)
@@ -47,6 +49,32 @@ def test_intervals_cover_as_often_as_they_say(metric: str) -> None:
     found = [read(rng.uniform(1, 3, 200))[metric] for _ in range(1000)]
     covered = sum(one.low <= true <= one.high for one in found)
     assert 930 <= covered <= 970
+
+
+def test_skewed_values_are_held_as_often_above_as_below() -> None:
+    rng = np.random.default_rng(6)
+    found = [read(rng.lognormal(0, 1, 50)) for _ in range(1500)]
+    above, below = (sum(one["mean"].high < TRUE for one in found), sum(one["mean"].low > TRUE for one in found))
+    assert above + below <= 0.08 * len(found)  # Student's: 0.095
+    assert above <= 0.065 * len(found)  # Student's: 0.092
+    assert below >= 0.007 * len(found)  # Student's: 0.003
+    laplace = [read(rng.laplace(size=50))["variance"] for _ in range(1500)]
+    assert sum(one.low <= 2 <= one.high for one in laplace) >= 0.935 * len(laplace)  # Bonett's: 0.92
+
+
+def test_powers_that_rounding_hides_tell_nothing() -> None:
+    """Sums of third and fourth powers keep 16 digits: of values far from 0 nothing is left of them about the mean."""
+    rows = np.random.default_rng(7).exponential(size=200)
+    near, far = read(rows), read(rows + 1e8)
+    assert near["variance"].low < 1 < near["variance"].high
+    assert far["variance"].value == pytest.approx(near["variance"].value)
+    assert math.isnan(far["variance"].low)
+    assert math.isnan(far["variance"].high)
+    assert far["mean"].low - 1e8 == pytest.approx(rows.mean() - 1.972 * rows.std(ddof=1) / 200**0.5, abs=1e-3)
+    for scale in (1e-300, 1e-160, 1e-110):
+        small = read(np.arange(1, 9) ** 2 * scale)
+        assert math.isnan(small["variance"].low)
+        assert not small["mean"].low > 20 * scale
 
 
 def test_targets_are_awaited() -> None:

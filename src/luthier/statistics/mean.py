@@ -22,11 +22,12 @@ from luthier.statistics.base import (
     mean_of,
     mean_with_error,
     moments,
-    normal,
     numbers,
     quotient,
     same_options,
     share,
+    skewed,
+    stretched,
     t_score,
     variance,
 )
@@ -38,6 +39,8 @@ __all__ = ["Mean"]
 
 _POWERS = ("sum", "squares", "cubes", "fourths")
 _HUGE = 2.0**250  # above it a fourth power is beyond float64
+_TINY = 2.0**-500  # below it a squared variance, or a fourth power, is beyond float64
+_KNOWN = 1e13  # mean fourth power beside the squared variance: rounding, 1e-15 of it, is 1 % of what is told
 _LARGEST = 2.0**460  # of a weighted value: larger ones have no square with the largest weight
 
 
@@ -46,7 +49,7 @@ _LARGEST = 2.0**460  # of a weighted value: larger ones have no square with the 
 class Mean:
     """Mean and variance of `column`; NaN and infinities are missing.
 
-    Reads `mean` (Wilson's interval when every value is 0 or 1, else Student's t with the sample variance),
+    Reads `mean` (Wilson's interval when every value is 0 or 1, else Student's t turned for skewness by Hall, 1992),
     `variance` (unbiased; Bonett's interval, 2006, with the fourth moment), `min`, `max` (exact) and `missing` (Wilson). With a column
     `weight` (see `weighing`; a row without a usable one is missing) `mean` is Σwx / Σw, with Student's t for as many
     rows as they are worth, Wilson's if all lie within [0, 1], and there is no `variance`.
@@ -119,15 +122,14 @@ class Mean:
             }
         square = variance(state["sum"], state["squares"], n)
         if state["other"] == 0:
-            mean = share(_whole(state["sum"]), n, self.confidence)
+            ones = _whole(state["sum"])
+            mean, spread = share(ones, n, self.confidence), _of_share(square, ones, n, self.confidence)
         else:
-            mean = normal(quotient(state["sum"], n), math.sqrt(square / n), n, self.confidence)
-        return {
-            "mean": mean,
-            "variance": _spread(square, state, self.confidence),
-            **ends,
-            "missing": missing,
-        }
+            skewness, kurtosis = _shape(square, state)
+            error = math.sqrt(square / n) if square or state["min"] == state["max"] else math.nan  # beyond float64
+            mean = skewed(quotient(state["sum"], n), error, skewness, n, self.confidence)
+            spread = _spread(square, kurtosis, n, self.confidence)
+        return {"mean": mean, "variance": spread, **ends, "missing": missing}
 
 
 def _weighted_mean(state: State, within: bool, confidence: float) -> Estimate:
@@ -146,28 +148,44 @@ def _times(a: Exact, b: Exact, by: int = 1) -> Exact:
     return add((a[0] * b[0] * by, a[1] + b[1]), (0, 0))
 
 
-def _spread(square: float, state: State, confidence: float) -> Estimate:
-    """The variance with Bonett's interval on its logarithm (2006), from the fourth moment; of 0 and 1, their share's."""
+def _shape(square: float, state: State) -> tuple[float, float]:
+    """Skewness and kurtosis of the rows; NaN where few tell them, or rounding hides them.
+
+    Third and fourth powers are rounded before they are summed: of rows whose mean is thousands of times their spread
+    what is left about the mean is noise.
+    """
     n, first, second = state["n"], state["sum"], state["squares"]
+    if n < 4 or state["huge"] or not _TINY < square < math.inf:
+        return math.nan, math.nan
+    spread, both = square * (n - 1) / n, _times(first, first)
+    third = add(_times(state["cubes"], (1, 0), n**2), _times(first, second, -3 * n))
+    third = add(third, _times(both, first, 2))
+    fourth = add(_times(state["fourths"], (1, 0), n**3), _times(first, state["cubes"], -4 * n**2))
+    fourth = add(add(fourth, _times(both, second, 6 * n)), _times(both, both, -3))
+    raw = quotient(state["fourths"], n) / spread**2
+    return (
+        quotient(third, n**3) / spread**1.5 if raw**0.75 < _KNOWN else math.nan,
+        quotient(fourth, n**4) / spread**2 if raw < _KNOWN else math.nan,
+    )
+
+
+def _spread(square: float, kurtosis: float, n: int, confidence: float) -> Estimate:
+    """The variance with Bonett's interval on its logarithm (2006), longer above, see `stretched`."""
     if n < 2:
         return Estimate()
-    if state["other"] == 0:
-        return _of_share(square, _whole(first), n, confidence)
-    if n < 4 or state["huge"] or not math.isfinite(square) or square == 0:
+    if math.isnan(kurtosis):
         return Estimate(square, n)
-    top = add(_times(state["fourths"], (1, 0), n**3), _times(first, state["cubes"], -4 * n**2))
-    top = add(top, _times(_times(first, first), second, 6 * n))
-    top = add(top, _times(_times(first, first), _times(first, first), -3))
-    kurtosis = quotient(top, n**4) / (square * (n - 1) / n) ** 2
     t = t_score(confidence, n)
     scale = n / (n - t) if n > 2 * t else 2.0
-    error = scale * math.sqrt(max(kurtosis - (n - 3) / n, 0.0) / (n - 1))
-    factor = math.exp(min(t * error, 700.0))
-    return Estimate(square, n, square * min(scale / factor, 1.0), square * scale * factor)
+    half = t * scale * math.sqrt(max(kurtosis - (n - 3) / n, 0.0) / (n - 1))
+    low, high = scale * math.exp(-half), scale * math.exp(min(stretched(half), 700.0))
+    return Estimate(square, n, square * min(low, 1.0), square * high)
 
 
 def _of_share(square: float, ones: int, n: int, confidence: float) -> Estimate:
     """p (1 - p) n / (n - 1) for every p in the interval of the share of ones."""
+    if n < 2:
+        return Estimate()
     ends = share(ones, n, confidence)
     low, high = (end * (1 - end) * n / (n - 1) for end in (ends.low, ends.high))
     middle = 0.25 * n / (n - 1) if ends.low <= 0.5 <= ends.high else 0.0
