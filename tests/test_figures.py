@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from luthier import figures
@@ -79,6 +80,21 @@ def test_long_watches_are_merged_and_lose_no_label() -> None:
     assert all(point.valid and point.estimated.value == pytest.approx(0.9) for point in joined)
     figure = figures.accuracy({"timeline": rows})
     assert max(len(trace.x) for trace in figure.data) < 1100
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_the_interval_of_joined_estimates_holds_whether_their_errors_are_alike_or_not(alike: float) -> None:
+    rng, start, held = np.random.default_rng(0), datetime(2026, 1, 1, tzinfo=UTC), 0
+    for _ in range(400):
+        off = 0.02 * (alike**0.5 * rng.normal() + (1 - alike) ** 0.5 * rng.normal(size=4))
+        rows = [
+            {"at": (start + timedelta(minutes=i)).isoformat(), "model": "v1", "n": 9 + i,
+             "estimated": {"value": 0.8 + one, "n": 9, "low": 0.8 + one - 0.0392, "high": 0.8 + one + 0.0392, "valid": True}}
+            for i, one in enumerate(off.tolist())
+        ]  # fmt: skip
+        (joined,) = merged(timeline({"timeline": rows}), 1)
+        held += joined.estimated.low <= 0.8 <= joined.estimated.high
+    assert held >= 0.93 * 400
 
 
 def test_no_labels_is_said_in_the_picture(story: dict[str, Any]) -> None:

@@ -45,6 +45,12 @@ def test_one_kind_of_interval_at_a_time_can_be_asked_for(capsys: pytest.CaptureF
     assert '"coverage"' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("part", ["cards", "mixes", "few", "distinct"])
+def test_every_part_runs(part: str) -> None:
+    for title, held in getattr(bench, part)(5).items():
+        assert min(held) >= 0.2, title
+
+
 def test_rates_are_held_at_every_number_of_rows() -> None:
     for title, rows in bench.shares(200):
         for shares in rows.values():

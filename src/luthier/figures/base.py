@@ -96,8 +96,8 @@ def merged(points: Sequence[Point], most: int) -> list[Point]:
     """About `most` buckets at the most: neighbours of one version joined, answers and labels added up.
 
     The estimate of a joined bucket is the mean of its valid ones, weighted by answers; it is valid if most of them are.
-    Its interval is the mean of theirs, which holds in at least 95 %: no less, for a mean never spreads more than its
-    parts do on average, and hardly more, as their errors are alike, those of the one reference they were made with.
+    Its interval is the mean of theirs, which holds in at least 95 %: a mean never spreads more than its parts do on
+    average, and as little only if their errors are alike, as those of the one reference they were made with are.
     """
     size = math.ceil(len(points) / most)
     if size <= 1:
