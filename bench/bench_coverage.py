@@ -86,7 +86,7 @@ EXACT = {"min", "max", "missing", "kept", "cut"}
 WIDER: dict[str, tuple[str, ...]] = {
     "curves": ("roc", "average"), "auroc": ("auroc",), "calibration": ("ece", "brier"), "multilabel": ("hamming",),
     "confusion": ("precision", "recall", "f1", "balanced", "smallest"), "histogram": ("p50",), "distinct": ("distinct.v1 of 100,",),
-    "share": ("rare",),     "embedding_sum, without": ("norm",), "random_features": ("norm",),
+    "share": ("rare",), "embedding_sum, without": ("norm",), "random_features": ("norm",),
     "group_metrics, 6": ("accuracy", "demog", "equal", "fpr", "worst", "tpr", "selection"),
     "group_metrics, 2": ("equalized",),
 }  # fmt: skip
