@@ -186,18 +186,23 @@ def by_score(
     `rarer` rows. Their ratio is drawn to 1 as by `prior` rows that agree with the model, the more so the fewer rows could
     tell, few or all alike: where a measured spread is least to be believed. Student's t has twice as many degrees more.
     """
-    told = max(rarer - 1, 0) * 4 * value * (1 - value)
-    ratio = (told * spread / model(value) + prior) / (told + prior) if told else 1.0
-    t = t_score(confidence, max(rarer, 1) + 2 * prior)
+    reach = _reach(value, spread, model(value), rarer, confidence, prior)
     ends = []
     for end in (0.0, 1.0):
         inside, outside = value, end
-        for _ in range(50):
+        for _ in range(40):
             middle = (inside + outside) / 2
-            within = abs(value - middle) <= t * math.sqrt(max(ratio * model(middle), 0.0))
+            within = (value - middle) ** 2 <= reach * model(middle)
             inside, outside = (middle, outside) if within else (inside, middle)
         ends.append(outside)
     return Estimate(value, n, min(ends[0], value), max(ends[1], value))
+
+
+def _reach(value: float, spread: float, model: float, rarer: float, confidence: float, prior: float) -> float:
+    """t² · ratio of `by_score`, where `model` is the textbook's variance at the value itself."""
+    told = max(rarer - 1, 0) * 4 * value * (1 - value)
+    ratio = (told * spread / model + prior) / (told + prior) if told else 1.0
+    return float(t_score(confidence, max(rarer, 1) + 2 * prior) ** 2 * max(ratio, 0.0))
 
 
 def area_interval(area: float, spread: float, positives: float, negatives: float, confidence: float) -> Estimate:
@@ -219,4 +224,7 @@ def bounded(value: float, error: float, n: int, confidence: float, worth: float 
         return Estimate()
     rows_ = float(n if worth is None else worth)
     error = 0.0 if math.isnan(error) else error
-    return by_score(value, error * error, lambda rate: rate * (1 - rate) / rows_, rows_, n, confidence)
+    c = _reach(value, error * error, value * (1 - value) / rows_, rows_, confidence, 2) / rows_
+    half = math.sqrt(c * c + 4 * c * value * (1 - value))  # (value - θ)² = c θ (1 - θ), solved as Wilson did
+    low, high = ((2 * value + c + sign * half) / (2 * (1 + c)) for sign in (-1, 1))
+    return Estimate(value, n, max(min(low, value), 0.0), min(max(high, value), 1.0))
