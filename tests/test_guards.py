@@ -32,6 +32,7 @@ WITHIN = {
     ("answering", "loop"),
     ("cli", "__main__"),
     ("demo", "cli"),
+    ("errors", "options"),
     ("doctor", "cli"),
     ("evidence", "choice"),
     ("evidence", "fewlabels"),

@@ -2,6 +2,7 @@
 
 LuthierError
 ├── UsageError            exit 2   the call or the configuration is wrong
+│   ├── OptionError                a setting given in Python (a ValueError too)
 │   ├── ConfigError                luthier.yaml: file, line, value, rule
 │   ├── DataError                  a data file or set as a whole
 │   │   └── RecordError            one record
@@ -20,6 +21,8 @@ LuthierError
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "MissingPackage",
     "ModelError",
     "NotMet",
+    "OptionError",
     "RecordError",
     "SetupError",
     "StateError",
@@ -38,6 +42,8 @@ __all__ = [
     "TargetError",
     "TrainingError",
     "UsageError",
+    "among",
+    "misspelt",
     "need",
 ]
 
@@ -50,6 +56,10 @@ class LuthierError(Exception):
 
 class UsageError(LuthierError):
     """The call or the configuration is wrong."""
+
+
+class OptionError(UsageError, ValueError):
+    """A setting that was given in Python breaks its rule."""
 
 
 class ConfigError(UsageError):
@@ -122,3 +132,35 @@ def need(package: str, *, extra: str) -> ModuleType:
         raise MissingPackage(
             f"this needs the package {package!r}, which is not installed. Install it with: pip install 'luthier[{extra}]'"
         ) from error
+
+
+def misspelt(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
+    """The known name that was probably meant, "" where none is near; `tag:` and case do not count, and names that are the
+    same but for a number are different ones.
+
+    >>> misspelt("langg", ["lang", "plan"]), misspelt("region_2", ["region_1"])
+    ('lang', '')
+    """
+    from difflib import get_close_matches
+
+    def bare(one: str) -> str:
+        return one.removeprefix("tag:").casefold()
+
+    there = {bare(one): one for one in known}
+    near = get_close_matches(bare(name), there, n=3, cutoff=cutoff)
+    number = re.compile(r"\d+")
+    apart = number.sub("", bare(name))
+    return next((there[one] for one in near if one == bare(name) or number.sub("", one) != apart), "")
+
+
+def among(name: str, known: Iterable[str], most: int = 20) -> str:
+    """What may have been meant by a name that is none of those known, as the end of a sentence.
+
+    >>> among("langg", ["plan", "lang"])
+    "did you mean 'lang'? There are lang, plan"
+    """
+    there = sorted(known)
+    more = f", … {len(there) - most:,} more" if len(there) > most else ""
+    near = misspelt(name, there[:10_000], 0.6)
+    listed = f"{', '.join(there[:most])}{more}" if there else "none"
+    return f"did you mean {near!r}? There are {listed}" if near else f"there are {listed}"

@@ -1,13 +1,16 @@
 """Every setting of luthier.yaml as a small frozen dataclass with its default and its rule. Standard library only.
 
 `config.py` reads the file into these; Python callers make them directly. A value that breaks its rule raises
-ValueError in `__post_init__`, which `config.py` turns into an error with file and line.
+OptionError, a ValueError, in `__post_init__`, which `config.py` turns into an error with file and line.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from luthier.errors import OptionError, among
 
 __all__ = [
     "CHOSEN",
@@ -28,15 +31,32 @@ _STRICT = {"extra": "forbid"}  # read by pydantic when config.py validates these
 
 
 def _within(options: Any, **bounds: tuple[float, float]) -> None:
-    """Each named field is None or a number in [low, high]; all that are not are named, one a line."""
+    """Each named field is a number in [low, high], or None where its type has it; all that are not are named, one a line."""
+    absent = {one.name for one in fields(options) if "None" in str(one.type)}
     given = {name: getattr(options, name) for name in bounds}
     wrong = [
         f"{name} is {value!r}; it must lie in [{bounds[name][0]:g}, {bounds[name][1]:g}]"
         for name, value in given.items()
-        if value is not None and not bounds[name][0] <= value <= bounds[name][1]  # NaN fails it too
+        if not (value is None and name in absent) and not _inside(value, *bounds[name])
     ]
     if wrong:
-        raise ValueError("\n".join(wrong))
+        raise OptionError("\n".join(wrong))
+
+
+def _inside(value: Any, low: float, high: float) -> bool:
+    try:
+        return bool(low <= value <= high)  # NaN is not
+    except (TypeError, ValueError):  # text, None, an array
+        return False
+
+
+def _names(options: Any, *names: str) -> None:
+    """Each named field is a tuple or list of texts; text alone would be read letter by letter."""
+    for name in names:
+        value = getattr(options, name)
+        if not isinstance(value, tuple | list) or not all(isinstance(one, str) for one in value):
+            such = value if isinstance(value, str) else "lang"
+            raise OptionError(f"{name} is {value!r}; it must be a tuple of names, such as ({such!r},)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +88,7 @@ class SplitOptions:
     def __post_init__(self) -> None:
         _within(self, train=(0.01, 0.98), validation=(0.01, 0.98), test=(0.0, 0.98))
         if abs(self.train + self.validation + self.test - 1) > 1e-9:
-            raise ValueError(
+            raise OptionError(
                 f"train {self.train} + validation {self.validation} + test {self.test} must be 1, "
                 f"not {self.train + self.validation + self.test:g}"
             )
@@ -101,7 +121,7 @@ class Requirement:
     def __post_init__(self) -> None:
         _within(self, at_least=(-1e12, 1e12), at_most=(-1e12, 1e12), confidence=(0.5, 0.999999))
         if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("give exactly one of at_least and at_most")
+            raise OptionError("give exactly one of at_least and at_most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +155,7 @@ class FitOptions:
             lora_rank=(1, 1024), threads=(1, 4096), budget_minutes=(0.001, 1e7), seed=(0, 2**31 - 1),
         )  # fmt: skip
         if self.recipe == "auto" and not self.rungs:
-            raise ValueError("recipe auto needs at least one recipe in rungs")
+            raise OptionError("recipe auto needs at least one recipe in rungs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +209,34 @@ class MonitorOptions:
             self, tolerance=(0, 1), relative_tolerance=(0, 1e6), arl=(10, 1e15), alpha=(1e-12, 0.5), delta=(1e-9, 0.5),
             window_minutes=(1e-3, 1e6), gap=(0, 0.99), false_pages_per_month=(1e-6, 1e6),
         )  # fmt: skip
+        _names(self, "slices")
+        if not isinstance(self.checks, str | tuple | list):
+            raise OptionError(f"checks is {self.checks!r}; it must be a tuple of names, such as ('risk.v1',), or ()")
+        if not isinstance(self.group, str):
+            raise OptionError(f"group is {self.group!r}; it must be the name of a column")
         tag = self.group.removeprefix("tag:")
         if tag != self.group and tag not in self.slices:
-            raise ValueError(
+            raise OptionError(
                 f"group is {self.group!r}, but {tag!r} is not one of slices {list(self.slices)}: add it there"
             )
+
+    @classmethod
+    def of(cls, given: Any) -> MonitorOptions:
+        """Options as they are, those of a mapping such as {"alpha": 0.05}, and the defaults where None.
+
+        Raises OptionError for anything else, and for what is no setting.
+        """
+        if given is None or isinstance(given, cls):
+            return given or cls()
+        if not isinstance(given, Mapping):
+            raise OptionError(
+                f"options is a {type(given).__name__}; give MonitorOptions(alpha=0.05, …), or a mapping {{'alpha': 0.05, …}}"
+            )
+        known = [one.name for one in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise OptionError(f"options: there is no setting {name!r}; {among(str(name), known)}")
+        return cls(**given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +264,7 @@ class UpdateOptions:
             epochs=(1, 10_000), cooldown_hours=(0, 1e6), max_updates=(0, 10**6),
         )  # fmt: skip
         if self.max_labels < self.min_labels:
-            raise ValueError(f"max_labels {self.max_labels} is below min_labels {self.min_labels}")
+            raise OptionError(f"max_labels {self.max_labels} is below min_labels {self.min_labels}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from luthier.stages import detect, record, version
 from luthier.stages.monitor import Monitor
 from luthier.stages.registry import plain_finding
 from luthier.stores.base import Row, Store
+from luthier.tables.tabular import rows_of
 from luthier.types import Decision, Finding, Record, Version, utc_now
-from luthier.workshop import Progress, with_tags
+from luthier.workshop import Progress, tags_of, with_tags
 
 __all__ = ["UNLABELLED", "Watch", "event_time"]
 
@@ -58,7 +59,8 @@ class Watch:
         self.champion = champion
         self._reference = version.read_reference(folder)
         subject = f"{config.name} {champion.name}"
-        self.monitor = Monitor(self._reference, options=config.monitor, subject=subject, task="loss")
+        later = {f"tag:{tag}": np.full(rows_of(self._reference), "") for tag in tags_of(config.monitor.slices)}
+        self.monitor = Monitor(later | self._reference, options=config.monitor, subject=subject, task="loss")
         self.ids: list[str] = []
         self.losses = np.zeros(0)
         self._times = np.zeros(0)  # Unix seconds of these answers

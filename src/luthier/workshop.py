@@ -340,8 +340,13 @@ def with_tags(columns: Columns, records: Sequence[Record], tags: Sequence[str]) 
     return (
         dict(columns)
         | ({} if fair.all() else {"at_random": fair})
-        | {f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags}
+        | {f"tag:{tag}": np.array([str(r.tags.get(tag, ""))[:64] for r in records], "U64") for tag in tags_of(tags)}
     )
+
+
+def tags_of(slices: Sequence[str]) -> list[str]:
+    """The tags of slices by one or two of them: `lang&plan` is of `lang` and `plan`."""
+    return sorted({tag for one in slices for tag in one.split("&")})
 
 
 def _two(progress: Progress | None) -> Callable[[str, float], None] | None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from luthier.checks.base import Memory, silent
-from luthier.errors import StateError
+from luthier.errors import OptionError, StateError, among
 from luthier.evidence import advance, detector, paired_bets, paired_factors, unit_interval
 from luthier.names import register
 from luthier.types import Columns, Finding, Promise
@@ -19,6 +19,8 @@ __all__ = ["Fairness"]
 
 _GROUPS = 10  # the largest groups of the reference are watched, each against all other rows
 _FEWEST = 30  # rows of a group in the reference
+_TOLD = 20  # groups that are not watched whose rows are counted by name
+_RARE = 10_000  # of the reference, that are told from new ones
 _NEEDS = {"loss": "loss", "selection_rate": "predicted", "tpr": "predicted", "fpr": "predicted"}
 
 
@@ -32,7 +34,8 @@ class Fairness:
     Under "no gap is above the tolerance" each difference has a mean of at most `gap` given the past, so at most one
     alarm in `arl` rows on average is false, also when the rate of all groups moves together. `metric`: `loss` (accuracy
     parity), `selection_rate` (demographic parity), `tpr` (equal opportunity) or `fpr`, of class `positive`. The two of
-    equalized odds are two checks. Groups are those of the reference.
+    equalized odds are two checks. Groups are those of the reference; rows of any others are among the rest of each, and
+    `why` names these and counts their rows.
     """
 
     name: ClassVar[str]
@@ -45,7 +48,7 @@ class Fairness:
 
     def __post_init__(self) -> None:
         if self.metric not in _NEEDS or not 0 <= self.gap < 1:
-            raise ValueError(
+            raise OptionError(
                 f"metric is {self.metric!r} and gap {self.gap!r}: one of {', '.join(_NEEDS)}, and a gap in [0, 1)"
             )
 
@@ -56,16 +59,21 @@ class Fairness:
     def start(self, reference: Columns) -> Memory:
         """Memory from the groups of the reference's column `group` (n,)."""
         names: list[str] = []
+        rare: dict[str, int] = {}
         if self.group in reference:
             found, times = np.unique(_text(reference[self.group]), return_counts=True)
             large = [i for i in np.lexsort((found, -times)) if found[i] and times[i] >= _FEWEST]
             names = sorted(str(found[i]) for i in large[:_GROUPS])
+            rare = {str(found[i]): int(times[i]) for i in np.lexsort((found, -times))[: _GROUPS + _RARE]}
         why = ""
         if len(names) < 2:
             why = f"not watched: the reference has {len(names)} groups of {_FEWEST} rows in column {self.group!r}; two are needed"
+        if self.group not in reference:
+            why += f", and there is no such column: {among(self.group, reference)}"
         watched = names[:1] if len(names) == 2 else names  # of two groups, one against the rest says all
-        known = {"groups": names, "watched": watched, "why": why}
-        return {"reference": known, "streams": {name: _fresh() for name in watched}, "n": 0, "value": 0.0, "alarm_n": 0}
+        known = {"groups": names, "watched": watched, "why": why, "rows": rare}
+        streams = {name: _fresh() for name in watched}
+        return {"reference": known, "streams": streams, "n": 0, "value": 0.0, "alarm_n": 0, "others": {}}
 
     def step(self, memory: Memory, window: Columns) -> tuple[Memory, Finding]:
         """Go on with the window's `group` and the columns of the metric.
@@ -87,6 +95,7 @@ class Fairness:
         if not alarm_n and (mean >= self.arl).any():
             alarm_n = seen + int((mean >= self.arl).argmax()) + 1
         after = {**memory, "streams": streams, "n": seen + len(groups), "value": float(mean[-1]), "alarm_n": alarm_n}
+        after["others"] = _counted(memory.get("others", {}), groups, known["groups"])
         return after, self._finding(after)
 
     def _rows(self, window: Columns) -> tuple[np.ndarray, np.ndarray]:
@@ -117,12 +126,14 @@ class Fairness:
         gaps = {name: _gap(stream) for name, stream in memory["streams"].items()}
         known = {name: gap for name, gap in gaps.items() if not math.isnan(gap)}
         if not known:
-            return silent(self.name, self.promise, "only one group was seen yet", limit=self.gap, n=n)
+            why = f"only one group was seen yet{self._others(memory)}"
+            return silent(self.name, self.promise, why, limit=self.gap, n=n)
         worst = max(known, key=lambda name: (abs(known[name]), name))
         stream = memory["streams"][worst]
         a, b = stream["sums"][0] / stream["counts"][0], stream["sums"][1] / stream["counts"][1]
         rest = [name for name in memory["reference"]["groups"] if name != worst]
-        other = rest[0] if len(rest) == 1 else "the rest"
+        others = self._others(memory)
+        other = rest[0] if len(rest) == 1 and not others else "the rest"
         what = f"{self.metric} of {worst} {a:.3g} ({stream['counts'][0]} rows), of {other} {b:.3g} ({stream['counts'][1]} rows)"
         if memory["alarm_n"]:
             why = f"{what}: a gap is above {self.gap:g}, shown at row {memory['alarm_n']}. Compare the groups' records, then label and update"
@@ -130,8 +141,23 @@ class Fairness:
             why = f"{what}; no gap is shown to be above {self.gap:g}"
         return Finding(
             check=self.name, value=abs(known[worst]), limit=self.gap, evidence=memory["value"], promise=self.promise,
-            alarm=bool(memory["alarm_n"]), n=n, why=why,
+            alarm=bool(memory["alarm_n"]), n=n, why=why + others,
         )  # fmt: skip
+
+    def _others(self, memory: Mapping[str, Any]) -> str:
+        """Which groups have come that are not watched, how many rows they have, and what they are compared with."""
+        others, known = memory.get("others", {}), memory["reference"]
+        if not others:
+            return ""
+        named = sorted((name for name in others if name), key=lambda name: (-others[name], name))
+        learned = {name: f"the reference has {known['rows'].get(name) or 'none'}" for name in named[:5]}
+        told = [f"{name!r} ({others[name]} rows; {said})" for name, said in learned.items()]
+        left = sum(others.values()) - sum(others[name] for name in named[:5])
+        more = f" and {left} rows of other groups" if left else ""
+        return (
+            f"; not compared on their own, only as part of the rest: {', '.join(told)}{more}. Compared are "
+            f"{', '.join(known['groups'])}: give a reference with {_FEWEST} rows of a group to compare it too"
+        )
 
 
 def _fresh() -> dict[str, Any]:
@@ -145,6 +171,18 @@ def _fresh() -> dict[str, Any]:
         "open": [0, 0],
         "waiting": [0.0, 0.0],
     }
+
+
+def _counted(others: Mapping[str, int], groups: np.ndarray, known: list[str]) -> dict[str, int]:
+    """Rows (m,) of the groups that are not known, beside those before: by name for the first `_TOLD` to come, else under ""."""
+    fresh = groups[~np.isin(groups, known)]
+    names, first, times = np.unique(fresh, return_index=True, return_counts=True)
+    counts = dict(others)
+    for i in np.argsort(first).tolist():
+        name = str(names[i])
+        place = name if name in counts or len(counts.keys() - {""}) < _TOLD else ""
+        counts[place] = counts.get(place, 0) + int(times[i])
+    return counts
 
 
 def _gap(stream: Mapping[str, Any]) -> float:

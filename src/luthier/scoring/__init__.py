@@ -34,8 +34,10 @@ from luthier.tables.labels import (
     codes,
     distinct,
     fractions,
+    is_text,
     listed,
     named,
+    no_amounts,
     one_a_row,
     plain,
     sets,
@@ -103,6 +105,8 @@ class Scoring:
         if task == "regression" and math.isnan(scale) and "loss" not in reference:
             scale = _scale(reference)
             said += f"; an error of {scale:.6g}, the 99 % point of the reference's, counts as 1"
+        texts = [name for name in _PAIR if task == "regression" and name in reference and is_text(reference[name])]
+        said += "".join(f"; {name} is text, read as numbers" for name in texts)
         labels = replace(self, task=task)._labels(reference)
         if task == "binary" and labels is not None and len(labels) > 2:
             raise StateError(
@@ -350,6 +354,8 @@ def _found(reference: Columns) -> str:
         return "loss"
     if any(map(fractions, pair)):
         return "regression"
+    for name in _PAIR:
+        no_amounts(name, reference[name], _MANY)
     seen = distinct("target", *pair)
     if len(seen) > _MANY and not isinstance(seen[0], str):
         raise StateError(

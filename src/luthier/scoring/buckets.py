@@ -10,12 +10,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from luthier.errors import StateError, among
 from luthier.names import get
 from luthier.scoring import Scoring
 from luthier.statistics.base import State, Statistic, When
 from luthier.types import Columns, Estimate
 
-__all__ = ["Buckets", "Metric", "between", "fold", "merged", "metrics_of", "read", "seen", "taken", "without"]
+__all__ = [
+    "Buckets", "Metric", "between", "fold", "merged", "metrics_of", "named", "read", "seen", "taken", "without",
+]  # fmt: skip
 
 Buckets: TypeAlias = dict[str, dict[str, dict[str, State]]]
 """Start of the bucket (ISO 8601, UTC) to slice ("": all rows) to metric to state."""
@@ -172,6 +175,28 @@ def read(
             known = labels if metric.name in ("confusion", "multilabel") else None
             found = {_named(name, known): value for name, value in values.items() if name != "missing"} | found
     return found
+
+
+def named(
+    names: Iterable[str], metrics: Sequence[Metric], buckets: Buckets, reference: Columns, labels: Sequence[Any] | None
+) -> None:
+    """Raise StateError where a name is of no number that `read` gives, of the reference or of any bucket."""
+    plain = read(metrics, [], labels)
+    rest = [name for name in names if name not in plain and not _of_label(name, plain, labels)]
+    if not rest:
+        return
+    able = [metric for metric in metrics if metric.needs and all(need in reference for need in metric.needs)]
+    learned = {metric.name: metric.observe(reference, slice(None)) for metric in able}
+    there = plain | read(metrics, [learned], labels) | read(metrics, between(buckets, "", None, None), labels)
+    for name in rest:
+        if name not in there:
+            raise StateError(f"there is no metric {name!r}: {among(name, there, 60)}")
+
+
+def _of_label(name: str, known: Mapping[str, Any], labels: Sequence[Any] | None) -> bool:
+    """Whether it is the number of one label, `f1[spam]`, of which no row may have come yet."""
+    stem, bracket, rest = name.partition("[")
+    return bool(bracket) and f"{stem}_macro" in known and (labels is None or rest[:-1] in map(str, labels))
 
 
 def _named(name: str, labels: Sequence[Any] | None) -> str:

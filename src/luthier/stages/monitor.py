@@ -18,11 +18,11 @@ from luthier.errors import StateError
 from luthier.fewlabels.labelplan import LabelPlan, asked, design, shown
 from luthier.options import MonitorOptions
 from luthier.scoring import Scoring
-from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, read, seen, taken, without
+from luthier.scoring.buckets import Buckets, between, fold, merged, metrics_of, named, read, seen, taken, without
 from luthier.scoring.saved import WHEN, about, bytes_of, made, packed, unpacked
 from luthier.tables import arrays, first_wrong, times, times_among
 from luthier.tables.ordered import ids_of, in_order, repeated
-from luthier.tables.predicates import Slices
+from luthier.tables.predicates import Slices, group_of
 from luthier.tables.tabular import is_stream, is_table, rows_of
 from luthier.tables.waiting import Waiting
 from luthier.types import Columns, Estimate, Finding, utc_now
@@ -57,13 +57,13 @@ class Monitor:
         self,
         reference: Any,
         *,
-        options: MonitorOptions | None = None,
+        options: MonitorOptions | Mapping[str, Any] | None = None,
         checks: Sequence[Any] | None = None,
         subject: str = "model",
         task: str | Scoring | None = None,
         columns: Mapping[str, Any] | None = None,
     ) -> None:
-        self.options = options or MonitorOptions()
+        self.options = MonitorOptions.of(options)
         self.subject = subject
         scoring = Scoring.of(reference, task, columns)
         raw = scoring.read(reference)
@@ -75,8 +75,8 @@ class Monitor:
         self._checks = [made(check, self.options) for check in wanted]
         self._moving -= {name for check in self._checks for name in getattr(check, "columns", ())}
         self._reference = seen(scored, self._moving)
-        self._metrics = metrics_of(self.scoring, self.options.group if self.options.group in scored else "")
-        self._slices = Slices.of(self.options.slices, scored)
+        self._metrics = metrics_of(self.scoring, group_of(self.options.group, scored))
+        self._slices = Slices.of(self.options.slices, scored, self.scoring.names)
         self._pinned = self._slices.rows(self._reference)
         self._started: dict[tuple[str, str], dict[str, Any]] = {}
         self._memory: dict[tuple[str, str], dict[str, Any]] = {}
@@ -87,8 +87,9 @@ class Monitor:
 
     @property
     def said(self) -> str:
-        """The task, what the reference fixed for it, and which columns no check reads because they hold times."""
-        return self.scoring.said + "".join(f"; {name} holds times: no check reads it" for name in sorted(self._moving))
+        """The task, what the reference fixed for it, which columns no check reads because they hold times, and slices without rows."""
+        moving = "".join(f"; {name} holds times: no check reads it" for name in sorted(self._moving))
+        return self.scoring.said + moving + self._slices.said
 
     def answer(self, ids: Any, *, id: str = "id", at: Any = None, **columns: Any) -> list[Finding]:
         """Answers as they are given: a table with a column `id`, or ids and `columns`. Labels may come later by id.
@@ -220,12 +221,16 @@ class Monitor:
         return datetime.fromisoformat(min(self._buckets)) if self._buckets else None
 
     def metrics(self, *, since: Any = None, until: Any = None, slice: str = "") -> dict[str, Estimate]:
-        """Every number of the task with its interval, over the buckets that begin in [since, until)."""
+        """Every number of the task with its interval, over the buckets that begin in [since, until); NaN without rows."""
+        self._slices.known(slice, self._buckets.values())
         low, high = (None if end is None else float(times(end, 1)[0]) for end in (since, until))
         return read(self._metrics, between(self._buckets, slice, low, high), self.scoring.labels)
 
     def timeline(self, *names: str, slice: str = "") -> list[dict[str, Any]]:
-        """One row a bucket of event time, oldest first: `at` (start, UTC) and Estimates; `loss` and `confidence` if none is named."""
+        """One row a bucket of event time, oldest first: `at` (start, UTC) and Estimates; `loss` and `confidence` if none is named.
+        Raises StateError for a metric or slice that there is not."""
+        self._slices.known(slice, self._buckets.values())
+        named(names, self._metrics, self._buckets, self._reference, self.scoring.labels)
         wanted = names or ("loss", "confidence")
         metrics = [one for one in self._metrics if names or one.name in wanted]
         rows = []

@@ -133,9 +133,17 @@ def floats(name: str, values: np.ndarray) -> np.ndarray:
     try:
         return values.astype(np.float64)
     except (TypeError, ValueError):
-        wrong = np.array([not isinstance(one, int | float | None) for one in values.tolist()])
+        wrong = np.array([not (one is None or _spells_number(one)) for one in values.tolist()])
         first_wrong(name, wrong, values, "hold no number", "Give numbers, None or NaN where one is missing")
         raise
+
+
+def _spells_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def times(at: Any, n: int) -> np.ndarray:

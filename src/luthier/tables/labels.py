@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from luthier.errors import StateError
 from luthier.tables import Judge, first_wrong, has_lists
 
 __all__ = [
-    "absent", "aligned", "as_labels", "codes", "distinct", "fractions", "listed", "named", "one_a_row", "plain", "sets",
+    "absent", "aligned", "as_labels", "codes", "distinct", "fractions", "is_text", "listed", "named", "no_amounts", "one_a_row", "plain",
+    "sets",
 ]  # fmt: skip
 
 _MOST = 65_536  # labels
@@ -161,6 +163,30 @@ def fractions(values: np.ndarray) -> bool:
     return bool((seen != np.trunc(seen)).any())
 
 
+def no_amounts(name: str, values: np.ndarray, most: int) -> None:
+    """Raise StateError where text spells numbers that may be amounts: fractions, or more than `most` different ones."""
+    if values.dtype.kind not in "UO" or values.ndim != 1:
+        return
+    texts = {one for one in values.tolist() if isinstance(one, str) and one.strip()}
+    spelt = [number for one in texts if (number := _number(one)) == number]
+    if len(spelt) < 0.99 * len(texts) or all(number == int(number) for number in spelt) >= (len(spelt) > most):
+        return
+    raise StateError(
+        f"column {name!r} holds {len(spelt):,} different numbers as text, such as {min(texts)!r}: amounts or labels? Convert it to "
+        f"numbers, or say task='regression' (text with a decimal point is read) or task='multiclass'"
+    )
+
+
+def _number(text: str) -> float:
+    """The finite number that a text spells, with a decimal point or comma; else NaN."""
+    for spelling in (text, text.replace(",", ".") if text.count(",") == 1 else text.replace(",", "")):
+        try:
+            return number if math.isfinite(number := float(spelling)) else math.nan
+        except ValueError:
+            continue
+    return math.nan
+
+
 def sets(values: np.ndarray) -> bool:
     """Lists of labels, rather than rows of 0 and 1 that are all as long."""
     if not has_lists(values):
@@ -206,3 +232,8 @@ def _none(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def is_text(values: np.ndarray) -> bool:
+    """Whether a column holds any text."""
+    return values.dtype.kind == "U" or (values.dtype.kind == "O" and any(map(_is_text, values.tolist())))

@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from luthier.errors import StateError, among, misspelt
+from luthier.options import MonitorOptions
 from luthier.statistics.base import hash64
 
-__all__ = ["MOST", "Slices"]
+__all__ = ["MOST", "Slices", "group_of"]
 
 MOST = 100  # slices of one tag or pair that are watched on their own
 _TEXT = 64  # characters of a value
@@ -29,10 +31,15 @@ class Slices:
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, options: Sequence[str], reference: Columns) -> Slices:
-        """Those of the reference, which are watched whatever else comes: its most frequent, `MOST` an option."""
+    def of(cls, options: Sequence[str], reference: Columns, names: Mapping[str, Any] | None = None) -> Slices:
+        """Those of the reference, which are watched whatever else comes: its most frequent, `MOST` an option.
+
+        `names`: our column names to those of the user's table. Raises StateError for what no row can ever be in, and for a
+        column that the reference lacks while it has one of nearly that name; any other may still come, see `said`.
+        """
         pinned = {}
         for option in options:
+            _possible(option, options, reference, names or {})
             found = _named(reference, option, _quoted(options))
             pinned[option] = () if found is None else found.most_frequent()
         return cls(pinned, dict.fromkeys(options, ()))
@@ -40,6 +47,31 @@ class Slices:
     @property
     def names(self) -> frozenset[str]:
         return frozenset(name for held in (self.pinned, self.others) for part in held.values() for name in part)
+
+    @property
+    def said(self) -> str:
+        """In words, which options no row has had a value of yet: they may be misspelt."""
+        waiting = [name for name in self.pinned if not self.pinned[name] and not self.others[name]]
+        return "".join(f"; slices {name!r} not watched yet: no row has had a value of it" for name in waiting)
+
+    def known(self, name: str, kept: Iterable[Iterable[str]] = ()) -> None:
+        """Raise StateError for a slice that is neither watched nor in a part of `kept`, unless it may be one without rows so far: of a
+        tag that nothing had a value of yet, or a pair of two known values.
+        """
+        if not name or name in self.names or name in (known := self.names.union(*kept) - {""}):
+            return
+        parts = _parts(str(name), _quoted(self.pinned))
+        option = "&".join(part.partition("=")[0] for part in parts)
+        alike = [other for other in known if other.startswith(f"{parts[0].partition('=')[0]}=")]
+        values = {part for other in alike for part in _parts(other, True)}
+        if option in self.pinned and (not alike or (len(parts) > 1 and values.issuperset(parts))):
+            return
+        if not known:
+            there = ", ".join(map(repr, self.pinned)) or "none"
+            raise StateError(
+                f"there is no slice {name!r}: MonitorOptions(slices=…) names {there}, of which nothing was seen yet"
+            )
+        raise StateError(f"there is no slice {name!r}: {among(str(name), known)}")
 
     def seen(self, columns: Columns) -> tuple[Slices, list[tuple[str, np.ndarray]]]:
         """What is watched once these rows were seen too, and the numbers of the rows in each watched slice, rising."""
@@ -112,6 +144,47 @@ def _nearest(names: np.ndarray, k: int) -> np.ndarray:
     ranks = hash64(names)
     nearest: np.ndarray = names[ranks <= np.partition(ranks, k - 1)[k - 1]]
     return nearest
+
+
+def group_of(name: str, reference: Columns) -> str:
+    """The column of the reference whose groups are compared; "" where it has none under the usual name.
+
+    Raises StateError for another name that it lacks: a group is compared only if the reference has it.
+    """
+    if name in reference or name == MonitorOptions().group:
+        return name if name in reference else ""
+    raise StateError(
+        f"group is {name!r}, and the reference has no such column: {among(name, reference)}. Name one of them in "
+        f"MonitorOptions(group=…), or give the reference that column"
+    )
+
+
+def _possible(option: str, options: Sequence[str], reference: Columns, names: Mapping[str, Any]) -> None:
+    tags = option.split("&")
+    if len(tags) > 2 or not all(tags) or len({*tags}) < len(tags):
+        raise StateError(f"slices: {option!r} must name one column, or two different ones as 'lang&plan'")
+    for tag in tags:
+        values = reference.get(f"tag:{tag}", reference.get(tag))
+        if values is not None and np.ndim(values) != 1:
+            raise StateError(
+                f"slices: column {tag!r} holds {np.shape(values)[1]} numbers a row; slices are of columns with one value a row"
+            )
+        if values is not None:
+            continue
+        ours = next((ours for ours, theirs in names.items() if theirs == tag), "")
+        if ours:
+            raise StateError(f"slices: column {tag!r} is read as {ours!r}: slice by that name")
+        named = {one for other in options for one in other.split("&")}
+        if misspelt(tag, free := [one for one in reference if one.removeprefix("tag:") not in named]):
+            raise StateError(
+                f"slices: the reference has no column {tag!r}; {among(tag, free)}. If {tag!r} only comes later, give the "
+                f"reference that column with None in every row"
+            )
+
+
+def _parts(name: str, quoted: bool) -> list[str]:
+    """The predicates of a slice's name; only where pairs are watched is a & never part of a value."""
+    return name.split("&") if quoted else [name]
 
 
 def _quoted(options: Iterable[str]) -> bool:
