@@ -48,7 +48,7 @@ BAD = {
     "loss": (window(loss=[0.0, 1.5, -1.0, np.nan]), r"'loss': 2 of 4 rows are outside \[0, 1\] \(first: row 1, 1.5\)"),
     "infinite loss": (window(loss=[np.inf, 0, 0, 0]), "'loss': 1 of 4 rows are outside"),
     "confidence": (window(confidence=[0.5, 0.5, 7.0, 0.5]), "'confidence': 1 of 4 rows.*row 2, 7.0"),
-    "text loss": (window(loss=["0", "x", "1", "1"]), "'loss': 4 of 4 rows hold no number"),
+    "text loss": (window(loss=["0", "x", "1", "1"]), "'loss': 1 of 4 rows hold no number"),
     "lengths": (window(age=[1.0]), "one length.*'age': 1"),
     "scalar": (window(age=3.0), "'age' is a float; a column is an array or list"),
     "no time": (window(at=[1.0, np.nan, None, 2.0]), "'at': 2 of 4 rows have no event time.*row 1.*at="),
