@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from luthier.checks.column_shift import ColumnShift, _upper, _upper_of_rest
+from luthier.checks.column_shift import ColumnShift
 from luthier.checks.laws import check_check
 from luthier.errors import StateError
 from luthier.stages.monitor import Monitor
+from luthier.tables.parts import upper, upper_of_rest
 
 LEVELS = np.arange(20, 0, -1.0) / 210
 DRAWS = {
@@ -111,13 +112,13 @@ def test_bounds_of_a_category_hold_for_all_categories_at_once() -> None:
     rng, n, delta, wrong, runs = np.random.default_rng(5), 2000, 0.1, 0, 60
     p = np.arange(1, 2001) ** -1.1
     p /= p.sum()
-    upper = np.array([_upper(k, n, delta) for k in range(400)])
-    lower = np.array([1 - _upper_of_rest(k, n, delta) for k in range(400)])
+    above = np.array([upper(k, n, delta) for k in range(400)])
+    lower = np.array([1 - upper_of_rest(k, n, delta) for k in range(400)])
     for _ in range(runs):
         k = rng.multinomial(n, p)
-        wrong += bool((p > upper[k]).any() or (p < lower[k]).any())
+        wrong += bool((p > above[k]).any() or (p < lower[k]).any())
     assert wrong <= stats.binom.ppf(0.999, runs, 2 * delta)
-    assert upper[100] < 0.08
+    assert above[100] < 0.08
 
 
 def test_a_monitor_watches_a_table() -> None:

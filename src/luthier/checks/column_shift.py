@@ -11,9 +11,8 @@ import numpy as np
 from luthier.checks.base import Memory, silent, watched_by_default
 from luthier.errors import StateError
 from luthier.evidence import LARGEST
-from luthier.evidence.intervals import beta_quantile, binomial_tail, clopper_pearson_upper
 from luthier.names import register
-from luthier.tables.distances import jensen_shannon, kolmogorov_smirnov, psi, total_variation
+from luthier.tables.parts import categories, codes, distances, is_number, missing, numbers
 from luthier.tables.tabular import rows_of
 from luthier.types import Columns, Finding, Promise
 
@@ -23,8 +22,6 @@ SHARES = np.array([0.03, 0.08, 0.2, 0.5])
 """The stakes: share f of the purse lost on a row outside the event, the Kelly bet for a rate of m0 + f (1 - m0)."""
 FEWEST = 100
 NEWEST = 20  # blocks whose counts are kept, for the distances that a finding names
-LONGEST = 64  # characters of a category
-MOST = 10_000  # categories that are remembered as known
 
 
 @register("check", "column_shift.v1")
@@ -107,13 +104,13 @@ class ColumnShift:
         plans, reasons = [], []
         for name in chosen:
             values = np.asarray(reference.get(name, ()))
-            usable = len(values) - int(_missing(values).sum())
+            usable = len(values) - int(missing(values).sum())
             if usable < FEWEST:
                 reasons.append(f"{name!r} has {usable} usable values")
-            elif _number(values):
-                plans.append(_numbers(name, values, self.bins, self.delta / len(chosen)))
+            elif is_number(values):
+                plans.append(numbers(name, values, self.bins, self.delta / len(chosen)))
             else:
-                plans.append(_categories(name, values, self.levels, self.delta / len(chosen)))
+                plans.append(categories(name, values, self.levels, self.delta / len(chosen)))
         return plans, reasons
 
     def _after(self, memory: Memory, window: Columns, n: int) -> Memory:
@@ -124,8 +121,8 @@ class ColumnShift:
         place = (waiting + np.arange(n)) // self.block
         for i, plan in enumerate(known["columns"]):
             size = len(plan["counts"])
-            codes = _codes(plan, window.get(plan["name"]), n)
-            counts[:, i, :size] += np.bincount(place * size + codes, minlength=(whole + 1) * size).reshape(-1, size)
+            cells = codes(plan, window.get(plan["name"]), n)
+            counts[:, i, :size] += np.bincount(place * size + cells, minlength=(whole + 1) * size).reshape(-1, size)
         m, alarm_n = memory["m"], memory["alarm_n"]
         for first in range(0, whole, 64):
             m, path = _run(known, m, counts[first : min(first + 64, whole)])
@@ -145,7 +142,7 @@ class ColumnShift:
         hits, of = (int(found[0, i, part]) for found in _parts(known, memory["newest"].sum(axis=0)[None]))
         value, limit = (hits / of if of else math.nan), float(known["rates"][i, part])
         why = f"{plan['name']}: {plan['said'][part]}: {value:.2%} of the newest {of} rows, allowed {limit:.2%} "
-        why += f"(reference {plan['shares'][part]:.2%}); {_distances(plan, counts[: len(plan['counts'])])}"
+        why += f"(reference {plan['shares'][part]:.2%}); {distances(plan, counts[: len(plan['counts'])])}"
         if memory["alarm_n"]:
             also = [known["columns"][j]["name"] for j in np.argsort(-strength)[1:6] if strength[j] >= self.arl]
             why += f"; shown at row {memory['alarm_n']}" + (f"; also {', '.join(also)}" if also else "")
@@ -214,150 +211,5 @@ def _parts(known: Memory, counts: Any) -> tuple[Any, Any]:
     return hits.astype(np.int64), of
 
 
-# -- the reference of one column: cells that rows fall in, parts (sets of cells), and what each part's share may be ----
-
-
-def _numbers(name: str, values: Any, bins: int, delta: float) -> dict[str, Any]:
-    """Cells: missing, then below cut 0, on it, between it and cut 1, …; 2 · cuts + 2 of them."""
-    x = _floats(values)
-    x = np.sort(x[np.isfinite(x)])
-    n = len(x)
-    ranks = [max(round(n * j / bins), 1) for j in range(1, bins)]  # from 1; fixed before the values are looked at
-    share = delta / (3 * bins)
-    found: dict[float, list[int]] = {}
-    for rank in ranks:
-        found.setdefault(float(x[rank - 1]), []).append(rank)
-    cuts, cells = list(found), 2 * len(found) + 2
-    parts = [(0, 1, clopper_pearson_upper(len(values) - n, len(values), share), "missing, not finite or not a number")]
-    for j, (cut, tied) in enumerate(found.items()):
-        low, high = tied[0], tied[-1]
-        parts.append((1, 2 * j + 2, beta_quantile(1 - share, low, n - low + 1), f"below {cut:.6g}"))
-        parts.append((2 * j + 3, cells, beta_quantile(1 - share, n - high + 1, high), f"above {cut:.6g}"))
-        if j:
-            gap = low - found[cuts[j - 1]][-1]
-            bound = beta_quantile(1 - share, gap, n - gap + 1)
-            parts.append((2 * j + 1, 2 * j + 2, bound, f"between {cuts[j - 1]:.6g} and {cut:.6g}"))
-    plan = {"name": name, "kind": "number", "cuts": np.array(cuts)}
-    members = np.array([[low <= cell < high for cell in range(cells)] for low, high, _, _ in parts])
-    return _planned(plan, values, members, [part[2] for part in parts], [part[3] for part in parts])
-
-
-def _categories(name: str, values: Any, levels: int, delta: float) -> dict[str, Any]:
-    """Cells: missing, new (not in the half that chooses), known but rare, then the chosen categories by name."""
-    texts = np.array(_texts(values[~_missing(values)]), f"U{LONGEST}")
-    n, share = len(texts), delta / 5
-    half = np.zeros(n, bool)
-    half[np.random.default_rng(0).permutation(n)[: n // 2]] = True  # the order of a reference may not be chance
-    names, counts = np.unique(texts[half], return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:MOST]
-    top = np.sort(most[:levels])
-    chosen, rest = names[top], texts[~half]
-    cells = np.arange(3 + len(chosen))
-    members: list[Any] = [cells == 0, cells == 1, (cells == 1) | (cells == 2)]
-    said = ["missing", "new categories", "categories beyond the frequent ones"]
-    strangers = [int((~np.isin(rest, known)).sum()) for known in (names[most], chosen)]
-    rates = [clopper_pearson_upper(len(values) - n, len(values), share)]
-    rates += [clopper_pearson_upper(k, len(rest), share / 2) for k in strangers]
-    for cell, category in enumerate(chosen.tolist(), start=3):
-        k = int((texts == category).sum())
-        members += [cells == cell, (cells > 0) & (cells != cell)]
-        said += [f"category {category!r}", f"categories other than {category!r}"]
-        rates += [_upper(k, n, share), _upper_of_rest(k, n, share)]
-    for what, order in (("most frequent", np.argsort(-counts[top], kind="stable")), ("first", np.arange(len(top)))):
-        for run in _quarters(order, counts[top]):
-            k = int(np.isin(rest, chosen[run]).sum())
-            inside = np.isin(cells, run + 3)
-            members += [inside, ~inside & (cells > 0)]
-            said += [f"the {len(run)} {what} categories", f"all but the {len(run)} {what} categories"]
-            rates += [clopper_pearson_upper(hits, len(rest), share / 12) for hits in (k, len(rest) - k)]
-    plan = {"name": name, "kind": "category", "chosen": chosen.tolist(), "seen": names[most].tolist()}
-    return _planned(plan, values, np.array(members), rates, said)
-
-
-def _quarters(order: Any, counts: Any) -> list[Any]:
-    """The first places of `order` that hold a quarter, a half and three quarters of `counts`; not all, and each once."""
-    reached = np.cumsum(counts[order]) / counts.sum()
-    sizes = {int(np.searchsorted(reached, share)) + 1 for share in (0.25, 0.5, 0.75)}
-    return [order[:size] for size in sorted(sizes) if size < len(order)]
-
-
-def _planned(plan: dict[str, Any], values: Any, members: Any, rates: list[float], said: list[str]) -> dict[str, Any]:
-    counts = np.bincount(_codes(plan, values, len(values)), minlength=members.shape[1])
-    of = np.full(len(members), max(int(counts[1:].sum()), 1))
-    of[0] = counts.sum()
-    shares = (members @ counts) / of
-    return plan | {"members": members, "counts": counts, "rates": np.array(rates), "said": said, "shares": shares}
-
-
-def _upper(k: int, n: int, delta: float) -> float:
-    """The rate p at which P(at most k of n) falls to delta · p, which is always reached below 1."""
-    return 1.0 if k >= n else _crossing(lambda p: binomial_tail(k, n, p) <= delta * p)
-
-
-def _upper_of_rest(k: int, n: int, delta: float) -> float:
-    """Upper bound for 1 - p: P(at least k of n at rate p) rises to delta · p at the smallest p allowed."""
-    return 1.0 if k == 0 else 1 - _crossing(lambda p: binomial_tail(n - k, n, 1 - p) > delta * p)
-
-
-def _crossing(true: Any) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if true(middle) else (middle, high)
-    return high
-
-
-def _codes(plan: Memory, values: Any, n: int) -> Any:
-    """The cell of every row, (n,); rows of an absent column, or of another kind of value, are missing."""
-    if values is None:
-        return np.zeros(n, np.int64)
-    values = np.asarray(values)
-    if plan["kind"] == "number":
-        x = _floats(values)
-        below = np.searchsorted(plan["cuts"], x)  # cuts below each value
-        places = 2 * below + 1 + (np.append(plan["cuts"], np.nan)[below] == x)
-        return np.where(np.isfinite(x), places, 0)
-    cells = dict.fromkeys(plan["seen"], 2) | {name: place + 3 for place, name in enumerate(plan["chosen"])}
-    found = np.fromiter((cells.get(text, 1) for text in _texts(values)), np.int64, n)
-    return np.where(_missing(values), 0, found)
-
-
-def _distances(plan: Memory, counts: Any) -> str:
-    """The distances of the rows that are not missing, on the reference's own cells."""
-    p, q = plan["counts"][1:], counts[1:]
-    found = {"Jensen–Shannon": jensen_shannon(p, q), "PSI": psi(p, q), "total variation": total_variation(p, q)}
-    if plan["kind"] == "number":
-        found = {"Kolmogorov–Smirnov": kolmogorov_smirnov(p, q)} | found
-    return ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-
-
 def _watched(name: str, values: Any) -> bool:
     return watched_by_default(name) and np.ndim(values) == 1 and np.asarray(values).dtype.kind in "biufUO"
-
-
-def _number(values: Any) -> bool:
-    if values.dtype.kind == "O":
-        return all(
-            isinstance(value, int | float) and not isinstance(value, bool) for value in values if value is not None
-        )
-    return values.dtype.kind in "iuf"
-
-
-def _floats(values: Any) -> Any:
-    if values.dtype.kind in "biuf":
-        return values.astype(np.float64)
-    return np.array([float(v) if isinstance(v, int | float) else math.nan for v in values.tolist()], np.float64)
-
-
-def _missing(values: Any) -> Any:
-    """Which rows hold None or no finite number, (n,)."""
-    if values.dtype.kind == "f":
-        return ~np.isfinite(values)
-    if values.dtype.kind == "O":
-        return np.array([value is None or value != value for value in values.tolist()], bool)
-    return np.zeros(len(values), bool)
-
-
-def _texts(values: Any) -> list[str]:
-    """Categories as text of at most 64 characters."""
-    return [str(value)[:LONGEST] for value in values.tolist()]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from luthier import codec
 from luthier.errors import StateError
+from luthier.series.hours import hours_of_week
 from luthier.statistics.base import State
 from luthier.tables import times
 from luthier.tables.frames import columns_of, observe, statistic_of
@@ -132,14 +131,7 @@ def hour_of_week(at: Any, zone: str = "UTC") -> np.ndarray:
 
     `at`: datetimes (without a zone: UTC), numpy datetime64 (UTC) or Unix seconds.
     """
-    try:
-        there = ZoneInfo(zone)
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise StateError(f"{zone!r} is no time zone: give a name such as Europe/Berlin") from error
-    seconds = times(at, len(at)) if np.ndim(at) else times(at, 1)
-    hours, back = np.unique(np.floor_divide(seconds, 900).astype(np.int64), return_inverse=True)  # zones shift by 15'
-    moments = [datetime.fromtimestamp(int(hour) * 900, there) for hour in hours]
-    return np.array([m.weekday() * 24 + m.hour for m in moments], np.int64)[back.reshape(-1)]
+    return hours_of_week(times(at, len(at)) if np.ndim(at) else times(at, 1), zone)
 
 
 def summarise_by_hour(table: Mapping[str, Any], at: Any, *, zone: str = "UTC") -> dict[int, Summary]:
