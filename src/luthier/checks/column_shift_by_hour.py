@@ -70,7 +70,9 @@ class ColumnShiftByHour:
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; it must lie in [{low}, {high}]")
         if self.season and self.season not in SEASONS:
-            raise ValueError(f"season is {self.season!r}; it must be one of {', '.join(SEASONS)}, or empty for what shows")
+            raise ValueError(
+                f"season is {self.season!r}; it must be one of {', '.join(SEASONS)}, or empty for what shows"
+            )
         hours_of_week(np.zeros(0), self.zone)
 
     @property
@@ -83,6 +85,7 @@ class ColumnShiftByHour:
         Raises StateError when a named column is not in a reference that has columns.
         """
         plans, why = self._plans(reference)
+        plans = [plan | {"usable": plan["usable"] & (plan["rates"] + self.slack < 1)} for plan in plans]
         known: dict[str, Any] = {"columns": plans, "why": why, **_bets(plans, self.block, self.slack)}
         return {
             "reference": known, "n": 0, "alarm_n": 0, "left_out": 0, "hours": np.zeros(0, np.int16),
@@ -131,9 +134,7 @@ class ColumnShiftByHour:
         known, waiting = memory["reference"], memory["n"] % self.block
         seconds = unix_seconds(window["at"]) if "at" in window else np.full(n, np.nan)
         fresh = hours_of_week(seconds, self.zone).astype(np.int16)
-        found = [
-            cells_in(plan, window.get(plan["name"]), hour_in(fresh, plan["season"])) for plan in known["columns"]
-        ]
+        found = [cells_in(plan, window.get(plan["name"]), hour_in(fresh, plan["season"])) for plan in known["columns"]]
         hours = np.concatenate([memory["hours"], fresh])
         cells = np.concatenate([memory["cells"], np.stack(found, axis=1).astype(np.int16)])
         first, whole = len(hours) - n - waiting, (waiting + n) // self.block
@@ -166,11 +167,18 @@ class ColumnShiftByHour:
             why += f"; shown at row {memory['alarm_n']}" + (f"; also {', '.join(also)}" if also else "")
             why += ". Look at where the column comes from; a shift may or may not be harm"
         if memory["left_out"]:
-            why += f"; {memory['left_out']:,} rows came without a time or at hours that the reference says too little of"
+            why += (
+                f"; {memory['left_out']:,} rows came without a time or at hours that the reference says too little of"
+            )
         return Finding(
             check=self.name, value=value, limit=limit, evidence=float(_evidence(memory["m"][None])[0]), promise=self.promise,
-            alarm=bool(memory["alarm_n"]), n=n, why=why,
+            alarm=bool(memory["alarm_n"]), n=n, why=why, parts=self._parts(known, strength),
         )  # fmt: skip
+
+    def _parts(self, known: Memory, strength: Any) -> tuple[tuple[str, float], ...]:
+        """The columns that reach `arl` with their share of the mean; the strengths add up to it."""
+        order = [j for j in np.argsort(-strength, kind="stable").tolist() if strength[j] >= self.arl]
+        return tuple((known["columns"][j]["name"], min(float(strength[j]), LARGEST)) for j in order)
 
 
 def _said(plan: Memory, part: int, hours: Any, cells: Any, rates: Any) -> tuple[float, float, str]:
@@ -206,7 +214,6 @@ def _bets(plans: list[dict[str, Any]], block: int, slack: float) -> dict[str, An
     rates, inside, outside = [], [], []
     for i, plan in enumerate(plans):
         allowed = np.minimum(plan["rates"] + slack, 1.0)
-        plan["usable"] &= allowed < 1
         used = plan["usable"].any(axis=0)
         weights[i, : len(used), 0] = used / (max(int(used.sum()), 1) * len(plans) * len(SHARES))
         gains, losses = _logs(np.where(plan["usable"], allowed, 0.5), plan["usable"], plan["counts"].sum(axis=1))

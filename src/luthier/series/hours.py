@@ -32,7 +32,9 @@ def hours_of_week(seconds: Any, zone: str = "UTC") -> np.ndarray:
     found = np.full(len(seconds), -1, np.int64)
     known = (seconds >= FIRST) & (seconds <= LAST)
     if zone == "UTC":
-        found[known] = (np.floor_divide(seconds[known], 3600).astype(np.int64) + 3 * DAY) % WEEK  # 1970 began on a Thursday
+        found[known] = (
+            np.floor_divide(seconds[known], 3600).astype(np.int64) + 3 * DAY
+        ) % WEEK  # 1970 began on a Thursday
         return found
     try:
         there = ZoneInfo(zone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,9 @@ __all__ = ["cells_in", "graded", "plan_by_hour"]
 GRADES = 10  # cells in which a season is looked for
 
 
-def plan_by_hour(name: str, values: Any, hours: Any, season: int, bins: int, levels: int, delta: float) -> dict[str, Any]:
+def plan_by_hour(
+    name: str, values: Any, hours: Any, season: int, bins: int, levels: int, delta: float
+) -> dict[str, Any]:
     """The plan of a column values (n,), with the hours of the week (n,), -1 for none, and a season (`luthier.series.hours`).
 
     `members` (parts, cells); `rates` (season + 1, parts), upper bounds that hold together with probability 1 - delta,
@@ -104,8 +107,12 @@ def _numbers(name: str, x: Any, hour: Any, season: int, bins: int, delta: float)
     edge = 2 * places[:, None]  # the cell on each cut
     members = np.vstack([cells == 0, (cells > 0) & (cells < edge), cells > edge, cells == edge[1:] - 1])
     points = [f"the {100 * place / bins:.3g} % point of its hour" for place in places]
-    said = ["missing, not finite or not a number", *(f"below {one}" for one in points), *(f"above {one}" for one in points)]
-    said += [f"between {low.split(' of ')[0]} and {high}" for low, high in zip(points, points[1:], strict=False)]
+    said = [
+        "missing, not finite or not a number",
+        *(f"below {one}" for one in points),
+        *(f"above {one}" for one in points),
+    ]
+    said += [f"between {low.split(' of ')[0]} and {high}" for low, high in itertools.pairwise(points)]
     return {"name": name, "kind": "number", "cuts": cuts, "members": members, "said": said}, _bounds(a, b, bound)
 
 
