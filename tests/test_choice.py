@@ -90,3 +90,18 @@ def test_the_default_watch_of_a_table_is_quiet_and_finds_a_column_that_moved() -
     assert not any(one.alarm for one in quiet.observe("answer", rows(1, 3000)))
     found = {one.check for one in quiet.observe("answer", rows(2, 1000, age=49)) if one.alarm}
     assert found == {"column_shift.v1"}
+
+
+def test_columns_that_go_by_the_hour_are_held_against_their_hours() -> None:
+    rng = np.random.default_rng(0)
+    at = np.sort(1_767_571_200 + rng.uniform(0, 14 * 86_400, 6000))
+    table = {"loss": np.zeros(6000), "at": at, "plan": rng.choice(["a", "b"], 6000), "load": rng.normal(size=6000)}
+    by_hour = table | {"load": table["load"] + np.sin(at / 86_400 * 2 * np.pi)}
+    assert chosen(["column_shift"], table) == ["column_shift.v1"]
+    assert chosen(["column_shift"], by_hour) == ["column_shift.v2"]
+    assert chosen(["column_shift"], {name: values[:800] for name, values in by_hour.items()}) == [
+        "column_shift.v1"
+    ]  # two days
+    assert chosen(["column_shift"], by_hour | {"at": np.full(6000, np.nan)}) == ["column_shift.v1"]
+    del by_hour["at"]
+    assert chosen(["column_shift"], by_hour) == ["column_shift.v1"]

@@ -56,6 +56,7 @@ WITHIN = {
     ("storage", "stores"),
     ("stores", "rows"),
     ("sums", "statistics"),
+    ("tables", "choice"),
     ("tables", "rootcause"),
     ("tasks", "recipes"),
     ("watching", "loop"),
