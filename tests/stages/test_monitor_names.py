@@ -90,6 +90,10 @@ def test_amounts_as_text_are_no_labels() -> None:
     texts = {"target": [f"{x:.1f}" for x in price], "predicted": [f"{x + 1:.1f}" for x in price]}
     with pytest.raises(StateError, match=r"different numbers as text, such as .* say task='regression'"):
         luthier.Monitor(texts)
+    for spelling in ("{:.0f}", "{:,.0f}"):
+        whole = {name: [spelling.format(9000 * float(one)) for one in values] for name, values in texts.items()}
+        with pytest.raises(StateError, match="different numbers as text"):
+            luthier.Monitor(whole)
     watched = luthier.Monitor(texts, task="regression")
     assert "target is text, read as numbers" in watched.said
     watched.observe("label", texts, at="2026-01-01")
@@ -110,7 +114,9 @@ def test_a_group_that_the_reference_lacks_is_named_and_counted() -> None:
 def test_tasks_that_nobody_looked_at_are_open(tmp_path: Any) -> None:
     path = tmp_path / "back.json"
     path.write_text(
-        '[{"data": {"luthier_id": "a"}}, {"data": {"luthier_id": "b"}, "annotations": []}]', encoding="utf-8"
+        '[{"data": {"luthier_id": "a"}}, {"data": {"luthier_id": "b"}, "annotations": []},'
+        ' {"data": {"luthier_id": "c"}, "annotations": null}]',
+        encoding="utf-8",
     )
     back = labelfiles.read(path)
-    assert (back.open, back.rejected) == (2, ())
+    assert (back.open, back.rejected) == (3, ())

@@ -206,7 +206,7 @@ def _name(value: Any) -> str:
 
 def _annotated(task: Mapping[str, Any]) -> str | None:
     """The one label that a task's annotators gave; None when nobody has looked at it."""
-    given = task.get("annotations", task.get("completions", []))  # a task as we exported it has none
+    given = task.get("annotations", task.get("completions")) or []  # a task as we exported it has none
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         raise _Bad("malformed", "a task has a list of `annotations`")
     done = [one for one in given if not one.get("was_cancelled")]

@@ -169,7 +169,8 @@ def no_amounts(name: str, values: np.ndarray, most: int) -> None:
         return
     texts = {one for one in values.tolist() if isinstance(one, str) and one.strip()}
     spelt = [number for one in texts if (number := _number(one)) == number]
-    if len(spelt) < 0.99 * len(texts) or all(number == int(number) for number in spelt) >= (len(spelt) > most):
+    whole = all(number.is_integer() for number in spelt)
+    if len(spelt) < 0.99 * len(texts) or (whole and len(spelt) <= most):
         return
     raise StateError(
         f"column {name!r} holds {len(spelt):,} different numbers as text, such as {min(texts)!r}: amounts or labels? Convert it to "
